@@ -127,6 +127,8 @@ class JobSnapshot:
     patience_seconds: float = 0.0
     #: The number of those that it has given up.
     given_up_tasks: int = 0
+    #: What has happened before the processes start, such as an installation.
+    activities: tuple[str, ...] = ()
     #: The options with which commands find the job, such as ``-n team``.
     options: str = ""
     #: In one word, what keeps the job from running.

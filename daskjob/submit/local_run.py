@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from daskjob.backends.local.run import LocalRun, prepare_run
+from daskjob.backends.local.run_environment import Packages
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.script_streams import Shape as Shape
@@ -64,6 +65,7 @@ class ForegroundJob:
             last_tasks=waits.promised if waits else 0,
             patience_seconds=waits.patience if waits else 0.0,
             given_up_tasks=self._run.given_up_tasks,
+            activities=seen.activities,
         )
 
     @property
@@ -143,13 +145,15 @@ def foreground_job(
     pythons: Pythons | None = None,
     environment: Mapping[str, str] | None = None,
     origin: Origin | None = None,
+    packages: Packages | None = None,
 ) -> ForegroundJob:
     """Return the job of a manifest, ready to run in this folder and with this environment.
 
     ``variables`` are the values of environment variables that the manifest only names: they may
     be secrets, which neither the manifest on disk nor the run's record has. ``config`` are the
     ConfigMaps and Secrets that the manifest refers to; ``origin`` are the files that a later run
-    like this one needs.
+    like this one needs; ``packages`` are those of the manifest's environment, if they are installed
+    already.
 
     Raises
     ------
@@ -168,6 +172,7 @@ def foreground_job(
         config=[*config, *_own_files(manifest)],
         python=pythons.script,
         dask_python=pythons.dask,
+        packages=packages,
     )
     record = record_of_run(
         run.manifest,

@@ -32,8 +32,8 @@ from daskjob.backends.local.run_environment import (
     Wanted,
     count_of,
     packages_key,
-    python_path,
 )
+from daskjob.backends.local.translate import python_path
 from daskjob.core.spec import DaskJob, parse
 from tests.in_pod.wheels import index, sha256, wheel
 

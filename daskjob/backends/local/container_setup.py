@@ -13,6 +13,7 @@ from daskjob.backends.local.forks import Forks
 from daskjob.backends.local.log_file import PipedLog, RunLogs
 from daskjob.backends.local.pod_state import Container, Pod
 from daskjob.backends.local.processes import Command
+from daskjob.backends.local.run_environment import RunEnvironment
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.termination_message import termination_message
@@ -44,8 +45,11 @@ class ContainerSetup:
         stdin: bool,
         output: ScriptOutput | None,
         script_environment: Callable[[Mapping[str, str]], Mapping[str, str]],
+        environment: RunEnvironment | None,
     ) -> None:
         self._store = store
+        #: What pods find beside what their Python has; ``None``: nothing.
+        self._environment = environment
         self._folder = folder
         self._machine = machine
         self._logs = logs
@@ -70,10 +74,12 @@ class ContainerSetup:
         message_file = _message_file(pod, container)
         message_file.unlink(missing_ok=True)
         config = self._config(manifest)
-        paths = mounts(container.manifest, manifest, pod.scratch, self._machine, config)
-        process = container_process(
-            container.manifest, manifest, self._machine, paths, message_file
-        )
+        machine = self._machine
+        if self._environment is not None:
+            found = self._environment
+            machine = replace(machine, packages=found.packages, code=found.code)
+        paths = mounts(container.manifest, manifest, pod.scratch, machine, config)
+        process = container_process(container.manifest, manifest, machine, paths, message_file)
         _write_programs(process)
         if not process.argv:
             raise ValueError("there is neither a command nor args, and images are not used here")

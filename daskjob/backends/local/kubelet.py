@@ -26,12 +26,14 @@ from daskjob.backends.local.processes import (
     Started,
     SupervisorLost,
 )
+from daskjob.backends.local.run_environment import KILLED, RunEnvironment
 from daskjob.backends.local.run_folder import RunFolder
 from daskjob.backends.local.script_output import ScriptOutput
 from daskjob.backends.local.translate import Machine
 from daskjob.backends.store import ObjectStore
 from daskjob.core import names
 from daskjob.core.manifests import Manifest, controller_uid, format_time, metadata, object_ref
+from daskjob.core.names import ENVIRONMENT_CONTAINER
 from daskjob.core.pods import pod_facts
 from daskjob.core.quantity import format_bytes
 
@@ -66,6 +68,7 @@ class Kubelet:
         stdin: bool,
         output: ScriptOutput | None = None,
         script_environment: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
+        environment: RunEnvironment | None = None,
     ) -> None:
         self._store = store
         self._processes = processes
@@ -77,7 +80,11 @@ class Kubelet:
             stdin=stdin,
             output=output,
             script_environment=script_environment,
+            environment=environment,
         )
+        #: What is prepared before the containers of any pod start; ``None``: nothing.
+        self._environment = environment
+        self._preparing: set[asyncio.Task[None]] = set()
         #: Copies the script's output; without it, the script writes its log itself.
         self._output = output
         self._pods: dict[str, Pod] = {}
@@ -121,7 +128,7 @@ class Kubelet:
                     async with asyncio.timeout(timeout):
                         await self._changed.wait()
         finally:
-            tasks = (events, memory, *self._forking)
+            tasks = (events, memory, *self._forking, *self._preparing)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -318,6 +325,7 @@ class Kubelet:
         pod = Pod(
             uid=uid,
             containers=[
+                *([_preparation()] if self._environment else ()),
                 *(Container(c, init=True) for c in spec.get("initContainers") or ()),
                 *(Container(c) for c in spec.get("containers") or ()),
             ],
@@ -355,6 +363,9 @@ class Kubelet:
             container.last, container.ended = container.ended, None
             container.restarts += 1
         container.restart_at = None
+        if self._environment is not None and container.name == ENVIRONMENT_CONTAINER:
+            self._start_preparation(self._environment, pod, container)
+            return
         try:
             commands = self._containers.prepare(manifest, pod, container)
         except (OSError, ValueError) as error:
@@ -370,6 +381,25 @@ class Kubelet:
                 task.add_done_callback(self._forking.discard)
             else:
                 await start
+
+    def _start_preparation(
+        self, environment: RunEnvironment, pod: Pod, container: Container
+    ) -> None:
+        """Prepare the run's packages and code, as an init container does it in a pod."""
+        container.started_at = self._clock()
+        container.running = True
+
+        async def prepare() -> None:
+            code, message = await environment.prepare()
+            if container.running:
+                container.running = False
+                reason = "Error" if code else "Completed"
+                self._end(pod, container, code, reason, message, self._clock())
+                self._changed.set()
+
+        task = asyncio.create_task(prepare())
+        self._preparing.add(task)
+        task.add_done_callback(self._preparing.discard)
 
     def _deadline(self, manifest: Manifest, pod: Pod) -> datetime | None:
         seconds = manifest["spec"].get("activeDeadlineSeconds")
@@ -393,6 +423,12 @@ class Kubelet:
             if not container.running and not container.starting:
                 continue
             if container.stop_sent is not None and container.stop_sent <= grace_seconds:
+                continue
+            if container.name == ENVIRONMENT_CONTAINER:
+                # Another pod may wait for the same; the end of the run ends it.
+                container.running = False
+                self._end(pod, container, KILLED, "Error", "", self._clock())
+                self._changed.set()
                 continue
             container.stop_sent = grace_seconds
             await self._processes.stop(
@@ -423,6 +459,11 @@ class Kubelet:
         current = self._manifest(pod.uid)
         if current is not None and current.get("status") != status:
             self._store.write_status(object_ref(current), status)
+
+
+def _preparation() -> Container:
+    """Return the container that prepares a pod; it is in no manifest of this machine."""
+    return Container({"name": ENVIRONMENT_CONTAINER}, init=True)
 
 
 def _restarts(manifest: Manifest, container: Container, code: int) -> bool:

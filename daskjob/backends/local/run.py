@@ -37,6 +37,7 @@ from daskjob.backends.local.log_file import RunLogs
 from daskjob.backends.local.ports import LOOPBACK, reserve
 from daskjob.backends.local.processes import FirstSignal, Processes
 from daskjob.backends.local.retention import Limits, limits_from, prune, shorten
+from daskjob.backends.local.run_environment import Packages, RunCode, RunEnvironment, wanted_by
 from daskjob.backends.local.run_folder import RunFolder, new_folder, run_marker
 from daskjob.backends.local.scratch import named_by_workers, temporary_directory
 from daskjob.backends.local.scratch_mark import SCRATCH_PREFIX
@@ -83,6 +84,8 @@ class Snapshot:
     desired_workers: int
     ready_workers: int
     dashboard_url: str = ""
+    #: What has happened before the processes start, such as an installation.
+    activities: tuple[str, ...] = ()
 
 
 def prepare_run(
@@ -95,11 +98,13 @@ def prepare_run(
     config: Sequence[Manifest] = (),
     python: str = sys.executable,
     dask_python: str = sys.executable,
+    packages: Packages | None = None,
 ) -> LocalRun:
     """Return a run of a valid manifest, with its folder; no process is started yet.
 
     ``variables`` has the values of environment variables that the manifest only names; ``config``
-    are the ConfigMaps and Secrets beside it; ``python`` runs the script, ``dask_python`` the rest.
+    are the ConfigMaps and Secrets beside it; ``python`` runs the script, ``dask_python`` the rest;
+    ``packages`` are those of ``spec.environment``, where they were installed before.
 
     Raises
     ------
@@ -121,7 +126,7 @@ def prepare_run(
     notes = ["not on this machine: " + "; ".join(lacking)] if lacking else []
     notes += absent_scripts(job, cwd)
     folder = _make_folder(root, job, notes, size=len(json.dumps(prepared)))
-    given = Given(environment, variables, held, python, dask_python)
+    given = Given(environment, variables, held, python, dask_python, packages)
     return LocalRun(prepared, folder, cwd=cwd, given=given, notes=notes, limits=limits)
 
 
@@ -137,6 +142,8 @@ class Given:
     #: The Python of the script, and that of the scheduler and the workers.
     python: str
     dask_python: str
+    #: The packages of ``spec.environment``, if they were installed before.
+    packages: Packages | None = None
 
 
 def _make_folder(root: Path, job: DaskJob, notes: list[str], *, size: int) -> RunFolder:
@@ -183,6 +190,7 @@ class LocalRun:
         self.output = ScriptOutput(self._logs.log)
         self._first_signal: FirstSignal = "TERM"
         self._last: Manifest = self._manifest
+        self._environment: RunEnvironment | None = None
         #: Folders in which workers write since the script named them.
         self._directories: set[Path] = set()
 
@@ -205,6 +213,7 @@ class LocalRun:
         """Problems outside the job itself: logs or a status that could not be written."""
         found = list(self._backend.troubles) if self._backend else []
         found += self._kubelet.log_errors if self._kubelet else []
+        found += [self._environment.note] if self._environment and self._environment.note else []
         return list(dict.fromkeys([*found, *self._logs.errors]))
 
     def cancel(self, first: FirstSignal = "TERM", *, by: str = "") -> None:
@@ -214,6 +223,8 @@ class LocalRun:
             if self._kubelet is not None:
                 self._kubelet.first_signal = first
         self._cancelled = True
+        if self._environment is not None:
+            self._environment.cancel()
         self._cancelled_by = self._cancelled_by or by
         job = self._backend.store.get(self.key) if self._backend else None
         if self._backend and job is not None and not job["spec"].get("cancel"):
@@ -273,6 +284,7 @@ class LocalRun:
             desired_workers=_desired_workers(cluster, backend) if cluster else 0,
             ready_workers=sum(1 for pod in workers if pod.ready),
             dashboard_url=status.dashboard_url or self._dashboard_url(),
+            activities=self._environment.activities if self._environment else (),
         )
 
     def _dashboard_url(self) -> str:
@@ -372,6 +384,7 @@ class LocalRun:
             self.job, self._manifest, scratch, cwd=self._cwd, memory_bytes=memory
         )
         self._directories = cluster.directories
+        self._environment = self._environment_of(scratch)
         passes = SerialPasses(backend)
         async with Processes(run_marker(self.job.meta.uid)) as processes:
             self._processes = processes
@@ -387,6 +400,7 @@ class LocalRun:
                 stdin=not _is_terminal(0),
                 output=self.output,
                 script_environment=partial(cluster.environment, comm=comm, dashboard=dashboard),
+                environment=self._environment,
             )
             self._kubelet.first_signal = self._first_signal
             backend.kubelet = self._kubelet
@@ -415,6 +429,8 @@ class LocalRun:
                 self._include_grace(backend)
                 await backend.close()
                 await processes.close(grace_seconds=0)
+                if self._environment is not None:
+                    await self._environment.close()
                 self._kubelet.finish_logs()
                 recorder.look()
                 self.output.finish()
@@ -541,6 +557,19 @@ class LocalRun:
                 leaving = await self._backend.reshape(cluster, patch, is_new=request.is_new)
                 script.answer(cluster, request, leaving)
 
+    def _environment_of(self, scratch: Path) -> RunEnvironment | None:
+        """Return what the pods of the run get beside what their Python has; ``None``: nothing."""
+        job, given = self.job, self._given
+        if not job.environment.wanted and job.code is None:
+            return None
+        # What was passed for the script, such as a login for an index, is for the installer too.
+        environment = {**given.environment, **given.variables}
+        packages = given.packages or Packages(
+            wanted_by(job, given.config), python=given.python, environment=environment
+        )
+        code = RunCode(job, given.config, environment=environment, scratch=scratch)
+        return RunEnvironment(packages, code)
+
     def _machine(self, comm: str, dashboard: str, scratch: Path) -> Machine:
         cluster = self.job.cluster
         return Machine(
@@ -555,6 +584,7 @@ class LocalRun:
             memory_bytes=machine_memory_bytes(),
             workers=_most_workers(cluster) if cluster else 1,
             scratch=scratch,
+            code_paths=self.job.code.paths if self.job.code else (),
             expected_workers=expected_workers(cluster) if cluster else 0,
             is_script=names.ANNOTATION_SCRIPT in self.job.meta.annotations,
         )

@@ -7,10 +7,11 @@ each run.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,22 @@ from typing import Any
 from daskjob.backends.local.config import Config
 from daskjob.backends.local.full_disk import NO_SPACE
 from daskjob.backends.local.installer import NEVER, Installation, NotInstalled
-from daskjob.backends.local.overlays import Building, Overlay, overlay, overlay_key, overlays_root
+from daskjob.backends.local.overlays import (
+    Building,
+    Cancelled,
+    Overlay,
+    overlay,
+    overlay_key,
+    overlays_root,
+)
 from daskjob.backends.local.python_facts import NoFacts, PythonFacts, python_facts
 from daskjob.core import names
-from daskjob.core.manifests import mapping
 from daskjob.core.spec import DaskJob
 
 _PINNED = re.compile(r"([-\w.]+)(?:\[[^\]]*\])? ?={2,3} ?([^\s,;*]+)\s*(?:;|--hash|$)")
 _DASK = ("dask", "distributed")
+#: The exit code of a process that SIGKILL has ended.
+KILLED = 137
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,8 @@ class Packages:
         self.cancelled = threading.Event()
         #: What happens at the moment, for display; empty: nothing.
         self.activity = ""
+        #: What has happened so far.
+        self.activities: list[str] = []
         #: Called when that changes, maybe in another thread.
         self.on_activity: Callable[[], None] = lambda: None
 
@@ -180,6 +191,8 @@ class Packages:
 
     def _act(self, activity: str) -> None:
         self.activity = activity
+        if activity:
+            self.activities.append(activity)
         self.on_activity()
 
     def close(self) -> None:
@@ -263,19 +276,68 @@ class RunCode:
             self._held.close()
 
 
-def python_path(
-    code: Path | None, paths: Sequence[str], packages: Path | None, before: str, inherited: str
-) -> str:
-    """Return the PYTHONPATH of a process: its code, the packages, what was there.
+class RunEnvironment:
+    """The packages and the code of one run, prepared once for all of its pods."""
 
-    ``before`` is what its container declares, which ends with what was inherited.
-    """
-    own = before.removesuffix(inherited).rstrip(":") if inherited else before
-    found = [str(code / path) if path != "." else str(code) for path in paths] if code else []
-    parts = [*own.split(":"), *found, str(packages or ""), *inherited.split(":")]
-    return ":".join(dict.fromkeys(filter(None, parts)))
+    def __init__(self, packages: Packages, code: RunCode) -> None:
+        self._packages = packages
+        self._code = code
+        # Where they were installed before, that was reported before.
+        self._reports = packages.folder is None
+        self._preparing: asyncio.Future[None] | None = None
+        self._lock = asyncio.Lock()
+        self._is_ready = False
 
+    @property
+    def activities(self) -> tuple[str, ...]:
+        """What has happened so far, for display."""
+        return tuple(self._packages.activities) if self._reports else ()
 
-def declared_environment(spec: Mapping[str, Any]) -> bool:
-    """Return whether a job's spec has packages or code."""
-    return bool(mapping(spec.get("environment")) or mapping(spec.get("code")))
+    @property
+    def note(self) -> str:
+        """What the user should know about the cache; empty: nothing."""
+        return self._packages.note
+
+    @property
+    def packages(self) -> Path | None:
+        """The folder of the packages, once they are installed; ``None``: there are none."""
+        return self._packages.folder
+
+    @property
+    def code(self) -> Path | None:
+        """The folder of the code, once it is there; ``None``: there is none."""
+        return self._code.folder
+
+    async def prepare(self) -> tuple[int, str]:
+        """Prepare what pods need; return the exit code of a container that does so, and why."""
+        async with self._lock:
+            if self._is_ready:
+                return 0, ""
+            self._preparing = asyncio.get_running_loop().run_in_executor(None, self._prepare)
+            try:
+                await asyncio.shield(self._preparing)
+            except NotInstalled as error:
+                return error.code, error.message
+            except Cancelled:
+                return KILLED, "the run was cancelled"
+            except OSError as error:
+                return NEVER, f"this machine cannot prepare the job: {error}"
+            self._is_ready = True
+            return 0, ""
+
+    def _prepare(self) -> None:
+        self._packages.install()
+        self._code.fetch()
+
+    def cancel(self) -> None:
+        """End an installation that runs."""
+        self._packages.cancelled.set()
+        self._code.cancelled.set()
+
+    async def close(self) -> None:
+        """End an installation that runs, and release what was held."""
+        self.cancel()
+        if self._preparing is not None:
+            await asyncio.gather(self._preparing, return_exceptions=True)
+        self._packages.close()
+        self._code.close()

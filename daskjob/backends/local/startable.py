@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from daskjob.backends.local.config import Config, missing
+from daskjob.backends.local.config import Config, Missing, missing
 from daskjob.core.command_line import words
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.manifests import Manifest, mappings
+from daskjob.core.names import CODE_PART
 from daskjob.core.spec import DaskJob, PodTemplate
 
 #: What daskjob runs by the chosen Python, wherever it is, and the names that Dask had before.
@@ -25,7 +26,8 @@ def check_startable(job: DaskJob, config: Config, environment: Mapping[str, str]
 
     The program of the runner is left to the attempt, which ends with 127: as in a shell.
     """
-    errors: list[FieldError] = []
+    errors: list[FieldError] = [*_missing_for_preparation(job, config)]
+    brings_programs = bool(job.environment.requirements or job.code)
     for role, path, template in _templates(job):
         errors += missing(template.spec, path, config)
         main = template.main_container(*_MAIN[role])
@@ -35,6 +37,8 @@ def check_startable(job: DaskJob, config: Config, environment: Mapping[str, str]
                 if not words(container):
                     if kind == "initContainers" or container.get("name") == main:
                         errors.append(_without_command(container, where))
+                elif brings_programs:
+                    continue  # known only when they are there
                 elif role != "runner" and not _has_program(container, environment):
                     errors.append(_without_program(container, where))
     if errors:
@@ -54,6 +58,23 @@ def _templates(job: DaskJob) -> Iterator[tuple[str, str, PodTemplate]]:
     for index, group in enumerate(job.cluster.all_groups):
         place = "worker" if index == 0 else f"workerGroups[{index - 1}]"
         yield "worker", f"spec.cluster.spec.{place}.spec", group.template
+
+
+def _missing_for_preparation(job: DaskJob, config: Config) -> Iterator[Missing]:
+    """Yield the ConfigMaps and Secrets of packages and code that the file does not have."""
+    wanted = [("spec.environment.secretName", "Secret", job.environment.secret_name)]
+    if job.code is not None:
+        parts = enumerate(job.code.config_maps)
+        wanted += [(f"spec.code.configMaps[{i}]", "ConfigMap", name) for i, name in parts]
+        if job.code.git is not None:
+            wanted.append(("spec.code.git.secretName", "Secret", job.code.git.secret_name))
+    for path, kind, name in wanted:
+        data = config.get(kind, name) if name else {}
+        if data is None:
+            add = f"add it to the file as a document of its own (kind: {kind})"
+            yield Missing(path, name, f"there is no {kind} {name!r} in the file; {add}")
+        elif kind == "ConfigMap" and CODE_PART not in data:
+            yield Missing(path, name, f"the ConfigMap {name!r} has no key {CODE_PART!r}")
 
 
 def _without_command(container: Manifest, where: str) -> FieldError:
@@ -88,7 +109,9 @@ def _without_program(container: Manifest, where: str) -> FieldError:
 
 def absent_scripts(job: DaskJob, cwd: Path) -> list[str]:
     """Return a note on each script of the runner that does not exist: Python would exit with 2."""
-    notes = []
+    notes: list[str] = []
+    if job.code is not None:
+        return notes  # known only when it is there
     for container in job.runner.containers:
         script = _script(words(container))
         if not script or "$(" in script:

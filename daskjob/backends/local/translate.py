@@ -7,6 +7,7 @@ the run; paths of ConfigMaps and emptyDir volumes are folders of the run.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -87,9 +88,19 @@ class Machine:
     #: The Python of scripts, and that of the scheduler and the workers.
     python: str = sys.executable
     dask_python: str = sys.executable
+    #: The folder of the run's packages, before those of ``python``; ``None``: it has none.
+    packages: Path | None = None
+    #: The folder of the run's code, and the folders in it that are on PYTHONPATH.
+    code: Path | None = None
+    code_paths: tuple[str, ...] = ()
     #: Whether the job is a script, whose folder is in the PYTHONPATH of its servers. They do not
     #: import modules of the working directory: the script does not.
     is_script: bool = False
+
+    def places(self) -> dict[str, Path]:
+        """Return the folders of packages and code by their paths in pods."""
+        found = {names.PACKAGES_PATH: self.packages, names.CODE_PATH: self.code}
+        return {path: folder for path, folder in found.items() if folder is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,7 @@ def container_process(
 ) -> ContainerProcess:
     """Return a container of a pod as a process of this machine."""
     message_path = str(container.get("terminationMessagePath") or "/dev/termination-log")
-    paths = Paths({**paths.mounts, message_path: message_file})
+    paths = Paths({**machine.places(), **paths.mounts, message_path: message_file})
     declared = declared_variables(container, pod, machine)
     env = {name: paths.here(value) for name, value in declared.items()}
     command_line = [paths.here(expanded(word, declared)) for word in words(container)]
@@ -154,8 +165,7 @@ def container_process(
     expected = {}
     if commands.component == names.Component.SCHEDULER and machine.expected_workers:
         expected = {EXPECTED_VARIABLE: str(machine.expected_workers)}
-    working = container.get("workingDir")
-    cwd = Path(working) if working and Path(working).is_dir() else machine.cwd
+    cwd = _working_directory(container, commands.component is None, machine, paths)
     env = {
         TEMPORARY_DIRECTORY: str(machine.scratch),
         **defaults,
@@ -169,6 +179,7 @@ def container_process(
         # Inside the folder that the user names, so that it can be removed as a whole.
         **({TEMPORARY_DIRECTORY: str(commands.scratch)} if commands.component else {}),
     }
+    env |= _search_paths(env, commands.component, machine)
     unset = env.pop(UNSET_VARIABLE, "").split("\n")
     env = {name: value for name, value in env.items() if name not in unset}
     return ContainerProcess(
@@ -179,6 +190,49 @@ def container_process(
         memory_limit_bytes=_memory_limit(argv, machine) if without_nanny else 0,
         programs=programs,
     )
+
+
+def _working_directory(
+    container: Manifest, is_runner: bool, machine: Machine, paths: Paths
+) -> Path:
+    """Return where a container starts: the runner with the job's code, if it sets nothing."""
+    working = container.get("workingDir")
+    if working:
+        folder = Path(paths.here(str(working)))
+        return folder if folder.is_dir() else machine.cwd
+    return machine.code if machine.code and is_runner else machine.cwd
+
+
+def _search_paths(
+    env: Mapping[str, str], component: str | None, machine: Machine
+) -> dict[str, str]:
+    """Return the variables by which a process finds the run's packages and code."""
+    # A scheduler of another Python than the script's has no use for packages of that one.
+    is_other = component is not None and machine.dask_python != machine.python
+    packages = None if is_other else machine.packages
+    if packages is None and machine.code is None:
+        return {}
+    inherited = machine.environment.get("PYTHONPATH", "")
+    before = env.get("PYTHONPATH", "")
+    found = {
+        "PYTHONPATH": python_path(machine.code, machine.code_paths, packages, before, inherited)
+    }
+    if packages is not None and (packages / "bin").is_dir():
+        found["PATH"] = os.pathsep.join([str(packages / "bin"), env.get("PATH", os.defpath)])
+    return found
+
+
+def python_path(
+    code: Path | None, paths: Sequence[str], packages: Path | None, before: str, inherited: str
+) -> str:
+    """Return the PYTHONPATH of a process: its own folders, the code, the packages, what was there.
+
+    ``before`` is what its container declares, which ends with what was inherited.
+    """
+    own = before.removesuffix(inherited) if inherited else before
+    found = [str(code / path) for path in paths] if code else []
+    parts = [*own.split(os.pathsep), *found, str(packages or ""), *inherited.split(os.pathsep)]
+    return os.pathsep.join(dict.fromkeys(filter(None, parts)))
 
 
 def _warnings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -410,7 +464,7 @@ def unsupported(job: DaskJob) -> list[str]:
     things = [f"image {image} (this Python runs instead)" for image in sorted(images)]
     for role, template in templates.items():
         things += [thing for thing in _unsupported(role, template) if thing not in things]
-    return things
+    return [*things, *_unsupported_code(job)]
 
 
 _POD_FIELDS = {
@@ -444,6 +498,13 @@ def _unsupported(role: str, template: PodTemplate) -> list[str]:
         limits = (container.get("resources") or {}).get("limits") or {}
         things += [f"{name} for the {role}" for name in limits if "/" in name]
     return things
+
+
+def _unsupported_code(job: DaskJob) -> list[str]:
+    own = f"({names.CODE_PATH} is this machine's own)"
+    if job.code and job.code.claim:
+        return [f"the code of the PersistentVolumeClaim {job.code.claim.claim_name} {own}"]
+    return [f"the code of the image {job.code.image} {own}"] if job.code and job.code.image else []
 
 
 def _unadapted_paths(role: str, container: Manifest, volumes: Container[object]) -> list[str]:

@@ -25,8 +25,10 @@ from daskjob.submit.cli.parameters import (
     Memory,
     NewName,
 )
+from daskjob.submit.package_hints import may_want_packages
 from daskjob.submit.python_environment import (
     Needs,
+    Python,
     Pythons,
     chosen_python,
     chosen_pythons,
@@ -34,6 +36,7 @@ from daskjob.submit.python_environment import (
 )
 
 if TYPE_CHECKING:
+    from daskjob.backends.local.run_environment import Packages
     from daskjob.submit.cli.ways_in import Way
     from daskjob.submit.local_records import Origin
     from daskjob.submit.local_run import ForegroundJob
@@ -55,6 +58,9 @@ class RunOptions:
     output: str | None
     quiet: bool
     worker_output: bool
+    with_: tuple[str, ...] = ()
+    requirements: str | None = None
+    install: bool = True
     set: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -135,6 +141,23 @@ def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
     "--python",
     metavar="PYTHON",
     help="The Python of script and workers: a program, an environment's folder, or a version.",
+)
+@click.option(
+    "--with",
+    "with_",
+    metavar="PACKAGE",
+    multiple=True,
+    help="A package to install for this run, if its Python lacks it.",
+)
+@click.option(
+    "--requirements",
+    metavar="FILE",
+    help="File of packages to install for this run, as pip reads it.",
+)
+@click.option(
+    "--install/--no-install",
+    default=True,
+    help="Install what the script declares and its Python lacks, into a cache (the default).",
 )
 @click.option(
     "--name", type=NewName(), help="Name of the job; by default generated from the script's name."
@@ -227,6 +250,7 @@ def run_command(
         pythons=wanted.pythons,
         environment=wanted.environment,
         origin=wanted.origin,
+        packages=wanted.packages,
     )
     return asyncio.run(_run(job, list(wanted.notes), options))
 
@@ -286,6 +310,8 @@ class Wanted:
     variables: Mapping[str, str] = field(default_factory=dict)
     #: The files that a later run like this one needs.
     origin: Origin | None = None
+    #: The packages of the manifest's environment, which are installed already.
+    packages: Packages | None = None
 
 
 def _wanted(
@@ -312,13 +338,56 @@ def _wanted(
     pythons, workers, more = chosen_pythons(python, needs, environ=os.environ)
     if not workers:
         options = replace(options, workers=0)
+    manifest = _script_manifest(way, options)
+    packages = None
+    if options.install:
+        packages, found = _with_packages(manifest, way, python, options, environment)
+        more += found
     return Wanted(
-        _script_manifest(way, options),
+        manifest,
         pythons,
         environment,
         notes=(*notes, *more, *way.notes, *_overridden(options)),
+        packages=packages,
         origin=Origin(script=str(way.script.absolute()) if way.script else ""),
     )
+
+
+def _with_packages(
+    manifest: Manifest,
+    way: Way,
+    python: Python,
+    options: RunOptions,
+    environment: Mapping[str, str],
+) -> tuple[Packages | None, list[str]]:
+    """Add what a script needs and its Python lacks to its job, and install it; return notes too."""
+    text = _text_of(way)
+    folder = way.script.absolute().parent if way.script else Path.cwd()
+    flags = {"packages": options.with_, "requirements": options.requirements}
+    flags = {key: value for key, value in flags.items() if value}
+    if not flags and not may_want_packages(text, folder):
+        return None, []
+    # Most scripts want nothing that their Python lacks.
+    from daskjob.submit import local_packages
+    from daskjob.submit.settings.sources import WrongSettings
+
+    script = local_packages.ScriptText(text, str(way.script or way.label), folder)
+    variables = {**environment, **dict(options.env)}
+    try:
+        given = local_packages.settings_of(script, flags)
+        found = local_packages.packages_of(script, given, python, variables)
+    except WrongSettings as error:
+        raise click.UsageError(str(error)) from error
+    if not found.environment:
+        return None, list(found.notes)
+    manifest["spec"]["environment"] = found.environment
+
+    def say(activity: str) -> None:
+        if activity and not options.quiet:
+            click.echo(f"daskjob: {activity}", err=True)
+
+    packages = local_packages.installed(found.environment, python, variables, say)
+    return packages, [*found.notes, *filter(None, [packages.note])]
 
 
 def _overridden(options: RunOptions) -> list[str]:
@@ -360,18 +429,28 @@ def _needs(way: Way, options: RunOptions) -> Needs:
     """Return what a script needs of its Python, as far as its text shows."""
     from daskjob.submit.inline_metadata import declared
 
-    text = ""
-    if way.script is not None:
-        text = way.script.read_text(encoding="utf-8", errors="replace")
+    text = _text_of(way)
     found = declared(text) if "# /// script" in text else None
     return Needs(
         subject=str(way.script or way.label),
         workers=bool(options.workers),
         # Without its text, it is taken to use what it was asked to run with.
         uses_dask=way.script is None or "dask" in text or "distributed" in text,
-        declared=found,
+        # What is installed is not missing.
+        declared=None if options.install else found,
         may_lack_dask=options.workers == 0,
     )
+
+
+def _text_of(way: Way) -> str:
+    """Return the text of a script, or of the cells of a notebook; empty where there is no file."""
+    if way.script is None:
+        return ""
+    if way.script.suffix == ".ipynb":
+        from daskjob.submit.notebook import code_of
+
+        return code_of(way.script)
+    return way.script.read_text(encoding="utf-8-sig", errors="replace")
 
 
 def _script_manifest(way: Way, options: RunOptions) -> Manifest:

@@ -175,6 +175,8 @@ class View:
                 f"attempt {attempt.number} failed{reason}: {attempt.message} {then}",
                 style="red",
             )
+        for activity in snapshot.activities:
+            self._once(f"activity {activity}", f"{snapshot.name}: {activity}")
         if status.scheduler_identity and status.attempt not in [a.number for a in status.attempts]:
             self._report_up(snapshot)
         for trouble in snapshot.troubles:

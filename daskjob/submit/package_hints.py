@@ -1,0 +1,30 @@
+"""Whether a script may want packages, known without reading settings: most scripts do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def may_want_packages(text: str, folder: Path) -> bool:
+    """Return whether a script has a block of metadata, or its project settings or a lock."""
+    if "# /// script" in text:
+        return True
+    project = _project(folder)
+    if project is None:
+        return False
+    try:
+        return "tool.daskjob" in project.read_text(encoding="utf-8") or has_lock(folder)
+    except (OSError, UnicodeDecodeError):
+        return True  # whoever reads it says what is wrong
+
+
+def has_lock(folder: Path) -> bool:
+    """Return whether the nearest project has a lock of uv."""
+    project = _project(folder)
+    return project is not None and project.with_name("uv.lock").is_file()
+
+
+def _project(folder: Path) -> Path | None:
+    absolute = folder.absolute()
+    paths = (place / "pyproject.toml" for place in (absolute, *absolute.parents))
+    return next((path for path in paths if path.is_file()), None)
