@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from daskjob.backends.local.installer import NotInstalled
-from daskjob.backends.local.python_facts import PythonFacts, python_facts
-from daskjob.backends.local.run_environment import Packages, Wanted, count_of
+from daskjob.backends.local.run_environment import Packages, Wanted
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Manifest
 from daskjob.submit.environment.given import given_by
-from daskjob.submit.environment.python_version import check_python
-from daskjob.submit.environment.requirement_lines import normalised
-from daskjob.submit.environment.script import environment_of_script
-from daskjob.submit.environment.wanted import (
-    Given,
-    NotResolved,
-    Target,
-    UnfitEnvironment,
-)
+from daskjob.submit.environment.local import environment_of_run
+from daskjob.submit.environment.wanted import Given
 from daskjob.submit.inline_metadata import declared
-from daskjob.submit.package_hints import has_lock
 from daskjob.submit.python_environment import Python
 from daskjob.submit.settings.declaration import Topic
 from daskjob.submit.settings.merge import merged
@@ -99,69 +88,16 @@ def packages_of(
     NotResolved
         There is no answer from the index, or no uv.
     """
-    block = declared(script.text) if "# /// script" in script.text else None
-    is_asked = bool(block or given.packages or given.requirements)
-    if not is_asked and not has_lock(script.folder):
-        return Found()
-    facts = python_facts(python.path, environ)
-    target = _target(python, facts)
-    if not given.requirements and block and not block.problem:
-        check_python(block.requires_python, script.subject, target)
-        if has_all([*block.requirements, *given.packages], facts):
-            return Found()
-    try:
-        found = environment_of_script(
-            script.text, script.subject, script.folder, given=given, target=target, environ=environ
-        )
-    except (UnfitEnvironment, NotResolved) as error:
-        if is_asked:
-            raise
-        # The project's own environment is active: it has been made of this lock.
-        return Found(notes=(f"the lock of the project is not used: {error}",))
-    if count_of(Wanted(found.requirements), facts) == 0:
-        return Found(notes=found.notes)
-    return Found(found.manifest(), found.notes)
-
-
-def _target(python: Python, facts: PythonFacts) -> Target:
-    versions = {normalised(name): version for name, version in facts.installed.items()}
-    return Target(
-        python.path,
-        facts.version,
-        versions.get("dask", ""),
-        versions.get("distributed", ""),
-        other="choose another Python: --python PYTHON",
+    found = environment_of_run(
+        script.text,
+        script.subject,
+        script.folder,
+        given=given,
+        python=python.path,
+        environ=environ,
     )
-
-
-def has_all(requirements: Sequence[str], facts: PythonFacts) -> bool:
-    """Return whether a Python has distributions for all requirements, in allowed versions."""
-    try:
-        return all(_has(Requirement(text), facts, frozenset()) for text in requirements)
-    except InvalidRequirement:
-        return False
-
-
-def _has(wanted: Requirement, facts: PythonFacts, above: frozenset[str], extra: str = "") -> bool:
-    """Return whether it has one requirement; ``above`` are those whose extras need it."""
-    values = {**_marker_values(facts), "extra": extra}
-    if str(wanted) in above or (wanted.marker and not wanted.marker.evaluate(values)):
-        return True
-    name = normalised(wanted.name)
-    have = {normalised(name): version for name, version in facts.installed.items()}.get(name, "")
-    if wanted.url or not have or not wanted.specifier.contains(have, prereleases=True):
-        return False
-    needs = {normalised(name): texts for name, texts in facts.extras.items()}.get(name, ())
-    below = above | {str(wanted)}
-    return all(
-        _has(Requirement(text), facts, below, extra) for extra in wanted.extras for text in needs
-    )
-
-
-def _marker_values(facts: PythonFacts) -> dict[str, str]:
-    """Return the markers in which two Pythons of one machine differ."""
-    minor = ".".join(facts.version.split(".")[:2])
-    return {"python_version": minor, "python_full_version": facts.version}
+    environment = found.manifest() if found.requirements else {}
+    return Found(environment, found.notes)
 
 
 def installed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from daskjob.core.errors import DaskJobError
@@ -17,21 +17,17 @@ _PROBE = """\
 import json, os, platform, sys, sysconfig
 from importlib import metadata
 sys.path[:] = [folder for folder in sys.path if folder]
-found, needs = {}, {}
+found = {}
 for item in metadata.distributions():
     try:
-        name, version = str(item.metadata["Name"]), str(item.version)
+        found.setdefault(str(item.metadata["Name"]), str(item.version))
     except Exception:
         continue
-    if name not in found:
-        found[name] = version
-        needs[name] = [text for text in item.requires or () if "extra" in text]
 print(json.dumps({
     "version": "%d.%d.%d" % sys.version_info[:3],
     "identity": [sys.version, os.path.realpath(sys.prefix), sysconfig.get_platform(),
                  str(sysconfig.get_config_var("SOABI")), *platform.libc_ver()],
     "installed": found,
-    "extras": {name: texts for name, texts in needs.items() if texts},
 }))
 """
 
@@ -49,8 +45,6 @@ class PythonFacts:
     identity: tuple[str, ...]
     #: Version by name, as the distributions have it.
     installed: Mapping[str, str] = field(default_factory=dict)
-    #: What the extras of distributions need, by name.
-    extras: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def python_facts(python: str, environ: Mapping[str, str]) -> PythonFacts:
@@ -73,8 +67,7 @@ def python_facts(python: str, environ: Mapping[str, str]) -> PythonFacts:
             check=True,
         )
         found = json.loads(done.stdout)
-        identity = tuple(found["identity"])
-        return PythonFacts(found["version"], identity, found["installed"], found["extras"])
+        return PythonFacts(found["version"], tuple(found["identity"]), found["installed"])
     except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
         lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
         raise NoFacts(f"{python} is no working Python: {cut(lines[-1], 200)}") from error
