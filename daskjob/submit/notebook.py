@@ -14,6 +14,14 @@ from daskjob.core.errors import DaskJobError
 _IPYTHON = re.compile(
     r"\s*(?:%{1,2}\w|!|\?{1,2}\s*[\w%]|[\w\s,.\[\]'\"]+=\s*(?:%\w|!)|[\w.%]+\?{1,2}\s*$)"
 )
+#: Such a line that installs packages, and what does so for a job.
+_INSTALLS = re.compile(
+    r"[%!]\s*(?:uv\s+)?(?:pip|conda|mamba|micromamba|python\S*\s+-m\s+pip)\b.*install"
+)
+_PACKAGES = (
+    "Packages are installed for all processes of a job before it starts: --with PACKAGE, or a cell "
+    'with a block: # /// script, # dependencies = ["PACKAGE"], # ///'
+)
 #: The number of lines that a message lists.
 _LISTED = 10
 
@@ -36,9 +44,12 @@ def notebook_command(path: Path) -> list[str]:
     if found:
         more = [f"and {len(found) - _LISTED} more"] if len(found) > _LISTED else []
         lines = "\n".join(f"  {line}" for line in [*found[:_LISTED], *more])
+        packages = f"\n{_PACKAGES}" if any(map(_INSTALLS.search, found)) else ""
         raise UnfitNotebook(
             f"the notebook {path} runs as a script, which has no magics and shell commands of "
-            f"IPython. Remove or comment out, in the notebook or in a copy of it:\n{lines}"
+            "IPython. Remove or comment out, in the notebook or in a copy of it:\n"
+            + lines
+            + packages
         )
     from daskjob.submit import notebook_program
 

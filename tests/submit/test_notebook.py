@@ -136,3 +136,19 @@ def test_file_that_is_no_notebook_of_python_is_rejected(
     path.write_text(text)
     with pytest.raises(UnfitNotebook, match=message):
         notebook_command(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["%pip install pandas", "!pip install pandas", "!uv pip install pandas", "%conda install x"],
+)
+def test_a_line_that_installs_packages_is_told_what_does_so(tmp_path: Path, line: str) -> None:
+    path = notebook(tmp_path, line, "print(1)")
+    with pytest.raises(UnfitNotebook, match=r"cell 1, line 1(.|\n)*: --with PACKAGE, or a cell"):
+        notebook_command(path)
+
+
+def test_other_magics_are_told_nothing_about_packages(tmp_path: Path) -> None:
+    with pytest.raises(UnfitNotebook) as caught:
+        notebook_command(notebook(tmp_path, "%matplotlib inline"))
+    assert "--with" not in str(caught.value)

@@ -49,7 +49,7 @@ def cluster_submission(call: Call, given: Mapping[str, object]) -> Any:
     """
     # Not needed by jobs of this machine.
     from daskjob.core.errors import Invalid
-    from daskjob.submit.cluster_job.code import UnfitCode
+    from daskjob.submit.cluster_job.archive import UnfitCode
     from daskjob.submit.cluster_job.environment import script_environment
     from daskjob.submit.cluster_job.image import NoImage, environment_versions
     from daskjob.submit.cluster_job.submission import script_submission, with_image

@@ -71,13 +71,12 @@ def submit(
     place = _place(given)
     found = cluster_submission(call, given)
     _report(found.notes)
-    owned = [found.env_secret] if found.env_secret else []
     if client is not None:
-        return _result(client, found.manifest, owned)
+        return _result(client, found.manifest, found.owned)
     from daskjob.submit.client.sync_client import JobClient
 
     with JobClient(place["namespace"], context=place["context"] or None) as own:
-        return _result(own, found.manifest, owned)
+        return _result(own, found.manifest, found.owned)
 
 
 async def submit_async(
@@ -98,13 +97,12 @@ async def submit_async(
     place = _place(given)
     found = cluster_submission(call, given)
     _report(found.notes)
-    owned = [found.env_secret] if found.env_secret else []
     if client is not None:
-        return await _awaited(client, found.manifest, owned)
+        return await _awaited(client, found.manifest, found.owned)
     from daskjob.submit.client.async_client import AsyncJobClient
 
     async with AsyncJobClient(place["namespace"], context=place["context"] or None) as own:
-        return await _awaited(own, found.manifest, owned)
+        return await _awaited(own, found.manifest, found.owned)
 
 
 def _place(given: dict[str, object]) -> dict[str, str]:
