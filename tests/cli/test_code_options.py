@@ -147,6 +147,12 @@ def test_program_runs_where_the_user_stands(
     assert "workingDir" not in scheduler
 
 
+def test_src_of_a_folder_that_is_no_project_is_on_the_path_too(project: Path) -> None:
+    (project / "pyproject.toml").unlink()
+    manifest, _, _ = rendered("--code", ".", "scripts/train.py")
+    assert manifest["spec"]["code"]["paths"] == ["scripts", "src", "."]
+
+
 def test_unpacked_archive_runs_with_its_paths_as_here(project: Path, tmp_path: Path) -> None:
     write(project / "scripts/helper.py", "from lib import deep\nvalue = 'helped'")
     write(

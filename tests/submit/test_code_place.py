@@ -133,6 +133,17 @@ def test_git_that_is_missing_or_does_not_answer_is_an_error(
         code_place(f"git+{URL}@main", "", os.environ)
 
 
+def test_git_never_asks_for_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = tmp_path / "asked"
+    git = tmp_path / "git"
+    git.write_text(f"#!/bin/sh\necho $GIT_TERMINAL_PROMPT $GIT_SSH_COMMAND > {asked}\nexit 1\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(UnfitCode, match=r"git cannot read .*: no reason given"):
+        code_place(f"git+{URL}@main", "", {**os.environ, "GIT_SSH_COMMAND": "ssh -i key"})
+    assert asked.read_text() == "0 ssh -i key -o BatchMode=yes\n"
+
+
 @pytest.mark.parametrize(
     "text", ["https://me:pw@git.example/x", "https://token@git.example/x", "ssh://git:pw@h/x"]
 )
