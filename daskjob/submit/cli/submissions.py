@@ -152,6 +152,8 @@ def _script(word: str, args: Sequence[str], given: Given, *, module: bool) -> Su
     program = _program(way, words, settings.settings)
     versions = _versions(way)
     settings = with_image(settings, versions)
+    if way and way.from_stdin:
+        text = program.texts.get("stdin.py", "")
     environment = _environment(way, word, text, settings.settings)
     notes = [*program.notes, *environment.notes]
     notes += _doubts(way, program, environment) if way and not program.code.source else []
