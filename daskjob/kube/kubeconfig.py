@@ -160,7 +160,7 @@ def _access(found: Selected, login: Login | None) -> Access:
         headers=_headers(user, login),
         proxy=proxy or None,
         server_name=cluster.text("tls-server-name") or None,
-        # Whoever writes the file may write another one.
+        # The program that writes the file may write another one.
         fixed=login is None and not user.fields.get("tokenFile"),
     )
 

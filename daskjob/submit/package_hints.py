@@ -15,7 +15,7 @@ def may_want_packages(text: str, folder: Path) -> bool:
     try:
         return "tool.daskjob" in project.read_text(encoding="utf-8") or has_lock(folder)
     except (OSError, UnicodeDecodeError):
-        return True  # whoever reads it says what is wrong
+        return True  # reading it reports what is wrong
 
 
 def has_lock(folder: Path) -> bool:

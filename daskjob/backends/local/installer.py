@@ -42,7 +42,7 @@ _WORDS = (
 
 
 class NotInstalled(Exception):
-    """Packages, or the code, cannot be had; ``code`` tells whether another try may help."""
+    """Packages, or the code, cannot be had; ``code`` shows whether another try may help."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
