@@ -322,6 +322,8 @@ def test_job_of_a_cluster_runs_here_and_one_of_here_there(
     assert (here.code, here.text) == (0, "sent a b\n"), here.err
     assert "daskjob: like sent-" in here.err
     assert "spec.cluster.spec.worker.replicas: " in here.err
+    unnamed = daskjob("run", "--like", "sent", "-w", 0, cwd=daskjob.home)
+    assert (unnamed.code, unnamed.text) == (0, "sent a b\n"), unnamed.err
 
     manifest = job("local")
     (container,) = manifest["spec"]["job"]["spec"]["containers"]

@@ -87,7 +87,9 @@ def _like_run(earlier: EarlierRun, options: RunOptions) -> Wanted:
 
 def _like_cluster_job(context: click.Context, original: Original, options: RunOptions) -> Wanted:
     """Return a run of the manifest of a cluster's job, as of its file: without its images."""
-    base = _named(original.manifest, options)
+    # Its volumes refer to its files by its name.
+    name = options.name or _generated_name(original.manifest)
+    base = _named(original.manifest, replace(options, name=name))
     use_own_files(base, original.ref.name)
     code = _code_of(context, original)
     wanted = with_fields(with_options(base, options), options)
@@ -130,6 +132,12 @@ def _named(job: Manifest, options: RunOptions) -> Manifest:
         return {**made, "metadata": {"name": options.name, **meta}}
     prefix = generated_prefix(str(metadata(made)["generateName"]))
     return {**made, "metadata": {"generateName": prefix, **meta}}
+
+
+def _generated_name(job: Manifest) -> str:
+    from daskjob.backends.local.run import random_suffix
+
+    return generated_prefix(str(metadata(same_again(job))["generateName"])) + random_suffix()
 
 
 def _of_script(job: Manifest, options: RunOptions) -> Manifest:
