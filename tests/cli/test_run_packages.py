@@ -179,6 +179,15 @@ def test_a_notebook_has_its_packages_and_its_code(daskjob: Daskjob, wheels: Path
     assert (done.code, done.text) == (0, "1.0 2.0\n"), done.err
 
 
+def test_packages_of_flags_are_for_scripts(daskjob: Daskjob) -> None:
+    path = manifest(daskjob, ["python", "-c", "print(1)"])
+    done = daskjob("run", "--with", "colours", path)
+    assert (done.code, "--with is for scripts" in done.err) == (2, True)
+    done = daskjob("run", "--requirements", "wanted.txt", "--like", "sums")
+    assert (done.code, "--requirements is for scripts" in done.err) == (2, True)
+    assert not daskjob.state.exists()
+
+
 # Manifests
 
 

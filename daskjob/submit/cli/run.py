@@ -235,6 +235,7 @@ def run_command(
         from daskjob.submit.cli.run_like import wanted_like
 
         check_like([*filter(None, [script]), *args], module=module, code=code)
+        _check_no_packages(options, "--like installs the packages of the other job")
         wanted = wanted_like(click.get_current_context(), like, options)
     else:
         wanted = _wanted(script, args, options, module=module, code=code)
@@ -286,6 +287,13 @@ def with_fields(manifest: Manifest, options: RunOptions) -> Manifest:
     except WrongSettings as error:
         raise click.UsageError(str(error)) from error
     return changed
+
+
+def _check_no_packages(options: RunOptions, why: str) -> None:
+    """Reject packages of flags where they would have no effect."""
+    flag = "--with" if options.with_ else "--requirements" if options.requirements else ""
+    if flag:
+        raise click.UsageError(f"{flag} is for scripts: {why}")
 
 
 def _check_result_file(path: Path | None) -> None:
@@ -414,6 +422,7 @@ def _wanted_manifest(path: Path, args: tuple[str, ...], options: RunOptions) -> 
 
     if args:
         raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
+    _check_no_packages(options, "a manifest has its packages in spec.environment")
     found = read_job(path)
     manifest = with_options(found.job, options)
     python, notes = chosen_python(options.python or "", os.environ)
