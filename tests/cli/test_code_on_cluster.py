@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,15 +25,14 @@ from lib.tasks import where
 
 with Client() as client:
     print("worker", client.submit(where, 7).result(), flush=True)
-print("data", Path("data/table.bin").read_bytes(), sys.argv[1:], Path.cwd())
+print("data", Path("data/table.bin").read_bytes(), sys.argv[1:], Path.cwd().name)
 """
 TASKS = """\
-from pathlib import Path
 from .numbers import double
 
 def where(n):
-    place = Path(__file__).relative_to("/daskjob")
-    return double(n), str(place), len(open("data/table.bin").read())
+    place = __file__.partition("/code/")[2]
+    return double(n), place, len(open("data/table.bin").read())
 """
 
 
@@ -64,8 +64,8 @@ async def test_project_runs_there_as_here_and_again(
     image = with_crds.image("dask")
     words = (*SMALL, "--image", image, "--code", ".", "scripts/train.py", "--n", "3")
     expected = [
-        "worker (14, 'code/src/lib/tasks.py', 2)",
-        "data b'\\x01\\x00' ['--n', '3'] /daskjob/code",
+        "worker (14, 'src/lib/tasks.py', 2)",
+        "data b'\\x01\\x00' ['--n', '3'] code",
     ]
     with audit() as audited:
         done = await there.call("submit", *words)
@@ -95,6 +95,8 @@ async def test_project_runs_there_as_here_and_again(
         assert _code(kubectl)[0].startswith(f"{second}-code-")
         like = await there.call("submit", "--wait", "--like", second, "--workers", "2")
         assert like.text.splitlines()[-2:] == expected, like.err
+        here = await asyncio.to_thread(there.daskjob, "run", "--like", second)
+        assert here.text.splitlines()[-2:] == expected, here.err
         kubectl("delete", "daskjobs", "--all")
         await until(lambda: _code(kubectl) == [])
         gone = await there.call("retry", second)
@@ -160,5 +162,5 @@ async def test_submitting_again_completes_what_a_killed_client_has_not_sent(
         done = await there.call("submit", "--wait", *words)
         assert done.code == 0, done.err
         assert f"{name} was submitted before, with this token" in done.err
-        assert done.text.splitlines()[0] == "worker (14, 'code/src/lib/tasks.py', 2)"
+        assert done.text.splitlines()[0] == "worker (14, 'src/lib/tasks.py', 2)"
         assert len(kubectl.there("daskjobs")) == 1
