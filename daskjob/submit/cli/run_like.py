@@ -31,6 +31,7 @@ from daskjob.submit.python_environment import (
 from daskjob.submit.records.completeness import check_complete, check_has_code
 from daskjob.submit.records.originals import Original
 from daskjob.submit.submission import differences
+from daskjob.submit.submission_names import label_of, new_token, submission_name
 
 #: How many changes of the spec a message shows.
 _SHOWN_CHANGES = 8
@@ -135,9 +136,7 @@ def _named(job: Manifest, options: RunOptions) -> Manifest:
 
 
 def _generated_name(job: Manifest) -> str:
-    from daskjob.backends.local.run import random_suffix
-
-    return generated_prefix(str(metadata(same_again(job))["generateName"])) + random_suffix()
+    return submission_name(label_of(str(metadata(job)["name"])), new_token())
 
 
 def _of_script(job: Manifest, options: RunOptions) -> Manifest:
