@@ -296,3 +296,18 @@ def test_code_that_a_machine_does_not_have_is_named(
     done = daskjob("run", manifest(daskjob, ["python", "-c", "print(1)"], code=code))
     assert done.code == 0, done.err
     assert any(message in note for note in done.messages if "not on this machine" in note)
+
+
+def test_ctrl_c_cancels_a_manifest_while_its_packages_are_installed(daskjob: Daskjob) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/simple/"
+        environment = {"requirements": ["colours==2.0"], "indexURLs": [url]}
+        path = manifest(daskjob, ["python", "-c", "print('never')"], environment=environment)
+        process = daskjob.start("run", path)
+        server.settimeout(30)
+        connection, _ = server.accept()
+        with connection:
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (123, b"")
+    assert "was cancelled by Ctrl-C" in daskjob("why", "sums").text
