@@ -38,6 +38,8 @@ class ScriptOptions:
     python_path: str = ""
     #: Whether the script gets this path too.
     path_for_script: bool = False
+    #: Otherwise the script's PYTHONPATH; empty: what it inherits.
+    script_path: str = ""
     #: The working directory of all containers; empty for the default.
     folder: str = ""
     #: The image of the runner, the scheduler and the workers; empty if none is pulled.
@@ -62,16 +64,14 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
         annotations[names.ANNOTATION_OPEN_TO_SCRIPT] = ",".join(options.open_to_script)
     metadata = {**metadata, "annotations": annotations}
     env = [variable(name, value) for name, value in options.env.items()]
-    path = []
-    if options.python_path and "PYTHONPATH" not in options.env:
-        path = [{"name": "PYTHONPATH", "value": _literal(options.python_path)}]
+    path = _path(options.python_path, env)
     worker_args = ["dask", "worker", "--nthreads", str(options.threads)]
     if options.memory:
         worker_args += ["--memory-limit", options.memory]
     scheduler: Manifest = {"name": "scheduler", "args": ["dask", "scheduler"]}
     worker: Manifest = {"name": "worker", "args": worker_args}
     runner: Manifest = {"name": "job-runner", "command": [_literal(word) for word in command]}
-    runner_env = [*env, *path] if options.path_for_script else env
+    runner_env = [*env, *(path if options.path_for_script else _path(options.script_path, env))]
     settings = [v for v in env if _is_setting_of_scheduler(str(v["name"]))]
     for container, variables in (
         (scheduler, [*settings, *path]),
@@ -115,6 +115,13 @@ def script_job(command: Sequence[str], options: ScriptOptions, label: str) -> Ma
         "metadata": metadata,
         "spec": spec,
     }
+
+
+def _path(value: str, env: Iterable[Manifest]) -> list[Manifest]:
+    """Return the variable with a path for modules, unless the user's variables have one."""
+    if not value or any(item["name"] == "PYTHONPATH" for item in env):
+        return []
+    return [{"name": "PYTHONPATH", "value": _literal(value)}]
 
 
 def _is_setting_of_scheduler(name: str) -> bool:

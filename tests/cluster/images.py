@@ -44,8 +44,8 @@ KEPT_STEPS = 300
 LOG_LINES = 25
 #: The images of a checkout.
 NAMES = ("dask", "operator", "dask2025", "jupyter")
-#: With these, `dask-worker` and `dask worker` both work.
-DASK_2025 = ("dask==2025.7.0", "distributed==2025.7.0")
+#: With these, `dask-worker` and `dask worker` both work; the pandas is of that year, too.
+DASK_2025 = ("dask==2025.7.0", "distributed==2025.7.0", "pandas==2.3.1")
 #: The folders of images that are not named like theirs.
 FOLDERS = {"dask2025": "dask"}
 

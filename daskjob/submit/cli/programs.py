@@ -24,6 +24,7 @@ from daskjob.submit.cluster_job.program import (
     script_program,
     text_program,
 )
+from daskjob.submit.cluster_job.project_path import project_path
 
 
 def text_of(way: Way) -> str:
@@ -49,6 +50,13 @@ def sources_of(way: Way, files: tuple[str, ...], whole: Path | None = None) -> S
         files=tuple(Path(name) for name in files),
         whole=whole,
     )
+
+
+def project_folders(way: Way) -> tuple[str, ...]:
+    """Return the folders of a way's project to append to PYTHONPATH: it imports from them."""
+    first = Path(way.path[0]) if way.path else _folder(way)
+    modules = [way.module] if way.module else []
+    return project_path(text_of(way), sources_of(way, ()), first.absolute(), modules)
 
 
 def environment_folders(way: Way) -> list[Path]:

@@ -331,6 +331,7 @@ def _wanted(
     path = Path(script)
     if not (module or code) and path.suffix in MANIFEST_SUFFIXES and path.is_file():
         return _wanted_manifest(path, args, options)
+    from daskjob.submit.cli.programs import project_folders
     from daskjob.submit.cli.ways_in import way_in
     from daskjob.submit.local_records import Origin
 
@@ -340,13 +341,15 @@ def _wanted(
     named = options.python or way.python
     python, notes = chosen_python(named, os.environ, "--python" if options.python else "as named")
     environment = environment_of(python, os.environ)
+    project = project_folders(way)
     if way.module:
-        _check_module(way, python.path, {**environment, **dict(options.env)})
+        variables = {**environment, "PYTHONPATH": _behind(project), **dict(options.env)}
+        _check_module(way, python.path, variables)
     needs = _needs(way, options)
     pythons, workers, more = chosen_pythons(python, needs, environ=os.environ)
     if not workers:
         options = replace(options, workers=0)
-    manifest = _script_manifest(way, options)
+    manifest = _script_manifest(way, options, project)
     packages = None
     if options.install:
         packages, found = _with_packages(manifest, way, python, options, environment)
@@ -369,7 +372,9 @@ def _with_packages(
     environment: Mapping[str, str],
 ) -> tuple[Packages | None, list[str]]:
     """Add what a script needs and its Python lacks to its job, and install it; return notes too."""
-    text = _text_of(way)
+    from daskjob.submit.cli.programs import text_of
+
+    text = text_of(way)
     folder = way.script.absolute().parent if way.script else Path.cwd()
     flags = {"packages": options.with_, "requirements": options.requirements}
     flags = {key: value for key, value in flags.items() if value}
@@ -436,9 +441,10 @@ def _wanted_manifest(path: Path, args: tuple[str, ...], options: RunOptions) -> 
 
 def _needs(way: Way, options: RunOptions) -> Needs:
     """Return what a script needs of its Python, as far as its text shows."""
+    from daskjob.submit.cli.programs import text_of
     from daskjob.submit.inline_metadata import declared
 
-    text = _text_of(way)
+    text = text_of(way)
     found = declared(text) if "# /// script" in text else None
     return Needs(
         subject=str(way.script or way.label),
@@ -451,18 +457,13 @@ def _needs(way: Way, options: RunOptions) -> Needs:
     )
 
 
-def _text_of(way: Way) -> str:
-    """Return the text of a script, or of the cells of a notebook; empty where there is no file."""
-    if way.script is None:
-        return ""
-    if way.script.suffix == ".ipynb":
-        from daskjob.submit.notebook import code_of
-
-        return code_of(way.script)
-    return way.script.read_text(encoding="utf-8-sig", errors="replace")
+def _behind(project: Sequence[str]) -> str:
+    """Return a PYTHONPATH with a project's folders behind those of the user."""
+    return ":".join(filter(None, [os.environ.get("PYTHONPATH"), *project]))
 
 
-def _script_manifest(way: Way, options: RunOptions) -> Manifest:
+def _script_manifest(way: Way, options: RunOptions, project: Sequence[str]) -> Manifest:
+    """Return the job of a script, which imports from some folders of its project."""
     from daskjob.submit.local import local_script_job
     from daskjob.submit.script import ScriptOptions, default_shape
 
@@ -470,7 +471,6 @@ def _script_manifest(way: Way, options: RunOptions) -> Manifest:
     if options.threads is not None:
         workers = max(cpu_count() // options.threads, 1)
     given = {"workers": options.workers, "threads": options.threads, "memory": options.memory}
-    inherited = os.environ.get("PYTHONPATH", "")
     path = way.path
     if not way.path_for_script and {**os.environ, **dict(options.env)}.get("PYTHONSAFEPATH"):
         path = ()  # Python itself does not add it either
@@ -485,8 +485,9 @@ def _script_manifest(way: Way, options: RunOptions) -> Manifest:
         retries=options.retries or 0,
         timeout_seconds=options.timeout,
         env=dict.fromkeys(dict(options.env)),
-        python_path=":".join(filter(None, [*path, inherited])),
+        python_path=":".join(filter(None, [*path, _behind(project)])),
         path_for_script=way.path_for_script,
+        script_path=_behind(project) if project else "",
         folder=way.folder,
         open_to_script=tuple(part for part, value in given.items() if value is None),
     )
