@@ -81,11 +81,12 @@ async def saved_results() -> UUID:
 
 async def results_block() -> DaskJobResults:
     """Return the block, which is saved at the server if it is missing."""
-    try:
-        found: Any = await DaskJobResults.aload(NAME)
-    except ValueError:
-        found = DaskJobResults()
-        await found.asave(NAME, overwrite=True)
+    async with get_client() as client:
+        try:
+            found: Any = await DaskJobResults.aload(NAME, client=client)
+        except ValueError:
+            found = DaskJobResults()
+            await found.asave(NAME, overwrite=True, client=client)
     kept: DaskJobResults = found
     return kept
 
