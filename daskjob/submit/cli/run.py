@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.names import ENV_ATTEMPT, ENV_SCHEDULER_ADDRESS
 from daskjob.submit.cli.output import Format, output_option, print_objects
 from daskjob.submit.cli.parameters import (
     MANIFEST_SUFFIXES,
@@ -25,43 +22,10 @@ from daskjob.submit.cli.parameters import (
     Memory,
     NewName,
 )
-from daskjob.submit.package_hints import may_want_packages
-from daskjob.submit.python_environment import (
-    Needs,
-    Python,
-    Pythons,
-    chosen_python,
-    chosen_pythons,
-    environment_of,
-)
+from daskjob.submit.cli.run_options import RunOptions, Wanted, check_no_packages, with_fields
 
 if TYPE_CHECKING:
-    from daskjob.backends.local.run_environment import Packages
-    from daskjob.submit.cli.ways_in import Way
-    from daskjob.submit.local_records import Origin
     from daskjob.submit.local_run import ForegroundJob
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options of ``daskjob run``; ``None`` if not given."""
-
-    workers: int | None
-    threads: int | None
-    memory: str | None
-    name: str | None
-    retries: int | None
-    timeout: int | None
-    env: tuple[tuple[str, str], ...]
-    python: str | None
-    result_file: Path | None
-    output: str | None
-    quiet: bool
-    worker_output: bool
-    with_: tuple[str, ...] = ()
-    requirements: str | None = None
-    install: bool = True
-    set: Mapping[str, object] = field(default_factory=dict)
 
 
 #: ``\b`` keeps the line breaks of a paragraph.
@@ -235,7 +199,7 @@ def run_command(
         from daskjob.submit.cli.run_like import wanted_like
 
         check_like([*filter(None, [script]), *args], module=module, code=code)
-        _check_no_packages(options, "--like installs the packages of the other job")
+        check_no_packages(options, "--like installs the packages of the other job")
         wanted = wanted_like(click.get_current_context(), like, options)
     else:
         wanted = _wanted(script, args, options, module=module, code=code)
@@ -256,6 +220,22 @@ def run_command(
     return asyncio.run(_run(job, list(wanted.notes), options))
 
 
+def _wanted(
+    script: str, args: tuple[str, ...], options: RunOptions, *, module: bool, code: bool
+) -> Wanted:
+    """Return what the command line asks for."""
+    if not script:
+        raise click.UsageError("Missing argument 'SCRIPT'; or name a job to run again: --like JOB")
+    path = Path(script)
+    if not (module or code) and path.suffix in MANIFEST_SUFFIXES and path.is_file():
+        from daskjob.submit.cli.run_manifest import manifest_run
+
+        return manifest_run(path, args, options)
+    from daskjob.submit.cli.run_script import script_run
+
+    return script_run(script, args, options, module=module, code=code)
+
+
 def check_like(words: Sequence[str], *, module: bool, code: bool) -> None:
     """Reject a script beside ``--like``, which runs that of the other job."""
     if words or module or code:
@@ -266,36 +246,6 @@ def check_like(words: Sequence[str], *, module: bool, code: bool) -> None:
         )
 
 
-def with_fields(manifest: Manifest, options: RunOptions) -> Manifest:
-    """Return a manifest with the fields that ``--set`` sets.
-
-    Raises
-    ------
-    click.UsageError
-        There is no such field, or its value is wrong.
-    """
-    if not options.set:
-        return manifest
-    import copy
-
-    from daskjob.submit.cluster_job.fields import set_fields
-    from daskjob.submit.settings.sources import WrongSettings
-
-    changed: Manifest = copy.deepcopy(manifest)
-    try:
-        set_fields(changed, options.set)
-    except WrongSettings as error:
-        raise click.UsageError(str(error)) from error
-    return changed
-
-
-def _check_no_packages(options: RunOptions, why: str) -> None:
-    """Reject packages of flags where they would have no effect."""
-    flag = "--with" if options.with_ else "--requirements" if options.requirements else ""
-    if flag:
-        raise click.UsageError(f"{flag} is for scripts: {why}")
-
-
 def _check_result_file(path: Path | None) -> None:
     """Reject a result file that cannot be written, before anything is started."""
     if path is None:
@@ -303,248 +253,6 @@ def _check_result_file(path: Path | None) -> None:
     folder = path.absolute().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise click.UsageError(f"--result-file {path}: {folder} is not a writable folder")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to run, with what, and what to report before."""
-
-    manifest: Manifest
-    pythons: Pythons
-    environment: Mapping[str, str]
-    config: tuple[Manifest, ...] = ()
-    notes: tuple[str, ...] = ()
-    #: The values of variables that the manifest only names.
-    variables: Mapping[str, str] = field(default_factory=dict)
-    #: The files that a later run like this one needs.
-    origin: Origin | None = None
-    #: The packages of the manifest's environment, which are installed already.
-    packages: Packages | None = None
-
-
-def _wanted(
-    script: str, args: tuple[str, ...], options: RunOptions, *, module: bool, code: bool
-) -> Wanted:
-    """Return what the command line asks for."""
-    if not script:
-        raise click.UsageError("Missing argument 'SCRIPT'; or name a job to run again: --like JOB")
-    path = Path(script)
-    if not (module or code) and path.suffix in MANIFEST_SUFFIXES and path.is_file():
-        return _wanted_manifest(path, args, options)
-    from daskjob.submit.cli.programs import project_folders
-    from daskjob.submit.cli.ways_in import way_in
-    from daskjob.submit.local_records import Origin
-
-    way = way_in(script, args, module=module, code=code)
-    if way.from_stdin and options.retries:
-        raise click.UsageError("--retries needs a script in a file: '-' can be read only once")
-    named = options.python or way.python
-    python, notes = chosen_python(named, os.environ, "--python" if options.python else "as named")
-    environment = environment_of(python, os.environ)
-    project = project_folders(way)
-    if way.module:
-        variables = {**environment, "PYTHONPATH": _behind(project), **dict(options.env)}
-        _check_module(way, python.path, variables)
-    needs = _needs(way, options)
-    pythons, workers, more = chosen_pythons(python, needs, environ=os.environ)
-    if not workers:
-        options = replace(options, workers=0)
-    manifest = _script_manifest(way, options, project)
-    packages = None
-    if options.install:
-        packages, found = _with_packages(manifest, way, python, options, environment)
-        more += found
-    return Wanted(
-        manifest,
-        pythons,
-        environment,
-        notes=(*notes, *more, *way.notes, *_overridden(options)),
-        packages=packages,
-        origin=Origin(script=str(way.script.absolute()) if way.script else ""),
-    )
-
-
-def _with_packages(
-    manifest: Manifest,
-    way: Way,
-    python: Python,
-    options: RunOptions,
-    environment: Mapping[str, str],
-) -> tuple[Packages | None, list[str]]:
-    """Add what a script needs and its Python lacks to its job, and install it; return notes too."""
-    from daskjob.submit.cli.programs import text_of
-
-    text = text_of(way)
-    folder = way.script.absolute().parent if way.script else Path.cwd()
-    flags = {"packages": options.with_, "requirements": options.requirements}
-    flags = {key: value for key, value in flags.items() if value}
-    if not flags and not may_want_packages(text, folder):
-        return None, []
-    # Most scripts want nothing that their Python lacks.
-    from daskjob.submit import local_packages
-    from daskjob.submit.settings.sources import WrongSettings
-
-    script = local_packages.ScriptText(text, str(way.script or way.label), folder)
-    variables = {**environment, **dict(options.env)}
-    try:
-        given = local_packages.settings_of(script, flags)
-        found = local_packages.packages_of(script, given, python, variables)
-    except WrongSettings as error:
-        raise click.UsageError(str(error)) from error
-    if not found.environment:
-        return None, list(found.notes)
-    manifest["spec"]["environment"] = found.environment
-
-    def say(activity: str) -> None:
-        if activity and not options.quiet:
-            click.echo(f"daskjob: {activity}", err=True)
-
-    packages = local_packages.installed(found.environment, python, variables, say)
-    return packages, [*found.notes, *filter(None, [packages.note])]
-
-
-def _overridden(options: RunOptions) -> list[str]:
-    """Return a note on the address of a scheduler that the run replaces by that of its own."""
-    address = os.environ.get(ENV_SCHEDULER_ADDRESS)
-    # --env holds against the run's own; a script of a run may start another run.
-    if not address or ENV_SCHEDULER_ADDRESS in dict(options.env) or ENV_ATTEMPT in os.environ:
-        return []
-    return [f"{ENV_SCHEDULER_ADDRESS}={address} has no effect: Client() connects to this run's own"]
-
-
-def _check_module(way: Way, python: str, environ: Mapping[str, str]) -> None:
-    """Reject a module that Python would not find, before anything is started."""
-    from daskjob.submit.modules import missing_module
-
-    options = way.command[1 : way.command.index("-m")]
-    if message := missing_module(python, way.module, options=options, environ=environ):
-        raise click.UsageError(message)
-
-
-def _wanted_manifest(path: Path, args: tuple[str, ...], options: RunOptions) -> Wanted:
-    from daskjob.submit.cli.documents import read_job
-    from daskjob.submit.local_records import Origin
-
-    if args:
-        raise click.UsageError(f"a manifest takes no arguments: {' '.join(args)}")
-    _check_no_packages(options, "a manifest has its packages in spec.environment")
-    found = read_job(path)
-    manifest = with_options(found.job, options)
-    python, notes = chosen_python(options.python or "", os.environ)
-    needs = Needs(str(path), workers=True, uses_dask=True, may_lack_dask=options.workers == 0)
-    pythons, _, more = chosen_pythons(python, needs, environ=os.environ)
-    environment = environment_of(python, os.environ)
-    origin = Origin(file=str(path.absolute()) if found.config else "")
-    notes = [*found.notes, *notes, *more]
-    return Wanted(manifest, pythons, environment, found.config, tuple(notes), origin=origin)
-
-
-def _needs(way: Way, options: RunOptions) -> Needs:
-    """Return what a script needs of its Python, as far as its text shows."""
-    from daskjob.submit.cli.programs import text_of
-    from daskjob.submit.inline_metadata import declared
-
-    text = text_of(way)
-    found = declared(text) if "# /// script" in text else None
-    return Needs(
-        subject=str(way.script or way.label),
-        workers=bool(options.workers),
-        # Without its text, it is taken to use what it was asked to run with.
-        uses_dask=way.script is None or "dask" in text or "distributed" in text,
-        # What is installed is not missing.
-        declared=None if options.install else found,
-        may_lack_dask=options.workers == 0,
-    )
-
-
-def _behind(project: Sequence[str]) -> str:
-    """Return a PYTHONPATH with a project's folders behind those of the user."""
-    return ":".join(filter(None, [os.environ.get("PYTHONPATH"), *project]))
-
-
-def _script_manifest(way: Way, options: RunOptions, project: Sequence[str]) -> Manifest:
-    """Return the job of a script, which imports from some folders of its project."""
-    from daskjob.submit.local import local_script_job
-    from daskjob.submit.script import ScriptOptions, default_shape
-
-    workers, threads = default_shape(cpu_count())
-    if options.threads is not None:
-        workers = max(cpu_count() // options.threads, 1)
-    given = {"workers": options.workers, "threads": options.threads, "memory": options.memory}
-    path = way.path
-    if not way.path_for_script and {**os.environ, **dict(options.env)}.get("PYTHONSAFEPATH"):
-        path = ()  # Python itself does not add it either
-    elif way.command[:1] != ("python",):
-        # A shell, which most often runs a script of the current folder.
-        path = (*path, os.getcwd())
-    wanted = ScriptOptions(
-        workers=options.workers if options.workers is not None else workers,
-        threads=options.threads or threads,
-        memory=options.memory,
-        name=options.name or "",
-        retries=options.retries or 0,
-        timeout_seconds=options.timeout,
-        env=dict.fromkeys(dict(options.env)),
-        python_path=":".join(filter(None, [*path, _behind(project)])),
-        path_for_script=way.path_for_script,
-        script_path=_behind(project) if project else "",
-        folder=way.folder,
-        open_to_script=tuple(part for part, value in given.items() if value is None),
-    )
-    return local_script_job(list(way.command), wanted, way.label)
-
-
-def cpu_count() -> int:
-    """Return the number of CPUs that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
-def with_options(manifest: Manifest, options: RunOptions) -> Manifest:
-    """Return a manifest with the options of the command line applied."""
-    import copy
-
-    from daskjob.submit.script import with_variables
-
-    of_dask = {"--nthreads": options.threads, "--memory-limit": options.memory}
-    ours = {"--nthreads": "--threads", "--memory-limit": "--memory"}
-    for option, value in of_dask.items():
-        if value is not None:
-            raise click.UsageError(
-                f"{ours[option]} is for scripts; a manifest has {option} in the args of its workers"
-            )
-    changed: Manifest = copy.deepcopy(manifest)
-    if options.name:
-        changed["metadata"] = {**metadata(changed), "name": options.name}
-    spec = changed.get("spec")
-    if not isinstance(spec, dict):
-        return changed
-    if options.retries is not None:
-        spec["backoffLimit"] = options.retries
-    if options.timeout is not None:
-        spec["activeDeadlineSeconds"] = options.timeout
-    if options.workers is not None:
-        with contextlib.suppress(KeyError, TypeError):
-            spec["cluster"]["spec"]["worker"]["replicas"] = options.workers
-    for container in _containers(spec) if options.env else ():
-        own = container.get("env") or []
-        if isinstance(own, list) and all(isinstance(variable, dict) for variable in own):
-            container["env"] = with_variables(own, [{"name": name} for name in dict(options.env)])
-    return changed
-
-
-def _containers(spec: Manifest) -> list[Manifest]:
-    """Return the containers of the runner and the workers; skip anything malformed."""
-    found: list[Manifest] = []
-    for path in (("job", "spec"), ("cluster", "spec", "worker", "spec")):
-        place: object = spec
-        for key in (*path, "containers"):
-            place = place.get(key) if isinstance(place, dict) else None
-        if isinstance(place, list):
-            found += [container for container in place if isinstance(container, dict)]
-    return found
 
 
 async def _run(run: ForegroundJob, notes: list[str], options: RunOptions) -> int:

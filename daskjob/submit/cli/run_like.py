@@ -16,7 +16,8 @@ from daskjob.core.names import ANNOTATION_OPEN_TO_SCRIPT, ANNOTATION_SCRIPT, gen
 from daskjob.submit.again import own_code, same_again, use_own_files
 from daskjob.submit.cli.originals import earlier_of, place_of
 from daskjob.submit.cli.place import cluster_jobs
-from daskjob.submit.cli.run import RunOptions, Wanted, with_fields, with_options
+from daskjob.submit.cli.run_manifest import with_options
+from daskjob.submit.cli.run_options import RunOptions, Wanted, with_fields
 from daskjob.submit.local_again import EarlierRun, as_labelled, changes_since, complete_variables
 from daskjob.submit.local_background import PreparedRun
 from daskjob.submit.local_records import Origin

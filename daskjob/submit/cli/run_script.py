@@ -1,0 +1,177 @@
+"""``daskjob run script.py``: what it runs of a script, with what, and what it installs before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from daskjob.core.manifests import Manifest
+from daskjob.core.names import ENV_ATTEMPT, ENV_SCHEDULER_ADDRESS
+from daskjob.submit.cli.programs import project_folders, text_of
+from daskjob.submit.cli.run_options import RunOptions, Wanted
+from daskjob.submit.cli.ways_in import Way, way_in
+from daskjob.submit.inline_metadata import declared
+from daskjob.submit.local import local_script_job
+from daskjob.submit.local_records import Origin
+from daskjob.submit.package_hints import may_want_packages
+from daskjob.submit.python_environment import (
+    Needs,
+    Python,
+    chosen_python,
+    chosen_pythons,
+    environment_of,
+)
+from daskjob.submit.script import ScriptOptions, default_shape
+
+if TYPE_CHECKING:
+    from daskjob.backends.local.run_environment import Packages
+
+
+def script_run(
+    script: str, args: tuple[str, ...], options: RunOptions, *, module: bool, code: bool
+) -> Wanted:
+    """Return the run of a script, a module, a notebook or code."""
+    way = way_in(script, args, module=module, code=code)
+    if way.from_stdin and options.retries:
+        raise click.UsageError("--retries needs a script in a file: '-' can be read only once")
+    named = options.python or way.python
+    python, notes = chosen_python(named, os.environ, "--python" if options.python else "as named")
+    environment = environment_of(python, os.environ)
+    project = project_folders(way)
+    if way.module:
+        variables = {**environment, "PYTHONPATH": _behind(project), **dict(options.env)}
+        _check_module(way, python.path, variables)
+    needs = _needs(way, options)
+    pythons, workers, more = chosen_pythons(python, needs, environ=os.environ)
+    if not workers:
+        options = replace(options, workers=0)
+    manifest = _script_manifest(way, options, project)
+    packages = None
+    if options.install:
+        packages, found = _with_packages(manifest, way, python, options, environment)
+        more += found
+    return Wanted(
+        manifest,
+        pythons,
+        environment,
+        notes=(*notes, *more, *way.notes, *_overridden(options)),
+        packages=packages,
+        origin=Origin(script=str(way.script.absolute()) if way.script else ""),
+    )
+
+
+def _with_packages(
+    manifest: Manifest,
+    way: Way,
+    python: Python,
+    options: RunOptions,
+    environment: Mapping[str, str],
+) -> tuple[Packages | None, list[str]]:
+    """Add what a script needs and its Python lacks to its job, and install it; return notes too."""
+    text = text_of(way)
+    folder = way.script.absolute().parent if way.script else Path.cwd()
+    flags = {"packages": options.with_, "requirements": options.requirements}
+    flags = {key: value for key, value in flags.items() if value}
+    if not flags and not may_want_packages(text, folder):
+        return None, []
+    # Most scripts want nothing that their Python lacks.
+    from daskjob.submit import local_packages
+    from daskjob.submit.settings.sources import WrongSettings
+
+    script = local_packages.ScriptText(text, str(way.script or way.label), folder)
+    variables = {**environment, **dict(options.env)}
+    try:
+        given = local_packages.settings_of(script, flags)
+        found = local_packages.packages_of(script, given, python, variables)
+    except WrongSettings as error:
+        raise click.UsageError(str(error)) from error
+    if not found.environment:
+        return None, list(found.notes)
+    manifest["spec"]["environment"] = found.environment
+
+    def say(activity: str) -> None:
+        if activity and not options.quiet:
+            click.echo(f"daskjob: {activity}", err=True)
+
+    packages = local_packages.installed(found.environment, python, variables, say)
+    return packages, [*found.notes, *filter(None, [packages.note])]
+
+
+def _overridden(options: RunOptions) -> list[str]:
+    """Return a note on the address of a scheduler that the run replaces by that of its own."""
+    address = os.environ.get(ENV_SCHEDULER_ADDRESS)
+    # --env holds against the run's own; a script of a run may start another run.
+    if not address or ENV_SCHEDULER_ADDRESS in dict(options.env) or ENV_ATTEMPT in os.environ:
+        return []
+    return [f"{ENV_SCHEDULER_ADDRESS}={address} has no effect: Client() connects to this run's own"]
+
+
+def _check_module(way: Way, python: str, environ: Mapping[str, str]) -> None:
+    """Reject a module that Python would not find, before anything is started."""
+    from daskjob.submit.modules import missing_module
+
+    options = way.command[1 : way.command.index("-m")]
+    if message := missing_module(python, way.module, options=options, environ=environ):
+        raise click.UsageError(message)
+
+
+def _needs(way: Way, options: RunOptions) -> Needs:
+    """Return what a script needs of its Python, as far as its text shows."""
+    text = text_of(way)
+    found = declared(text) if "# /// script" in text else None
+    return Needs(
+        subject=str(way.script or way.label),
+        workers=bool(options.workers),
+        # Without its text, it is taken to use what it was asked to run with.
+        uses_dask=way.script is None or "dask" in text or "distributed" in text,
+        # What is installed is not missing.
+        declared=None if options.install else found,
+        may_lack_dask=options.workers == 0,
+    )
+
+
+def _behind(project: Sequence[str]) -> str:
+    """Return a PYTHONPATH with a project's folders behind those of the user."""
+    return ":".join(filter(None, [os.environ.get("PYTHONPATH"), *project]))
+
+
+def _script_manifest(way: Way, options: RunOptions, project: Sequence[str]) -> Manifest:
+    """Return the job of a script, which imports from some folders of its project."""
+    workers, threads = default_shape(cpu_count())
+    if options.threads is not None:
+        workers = max(cpu_count() // options.threads, 1)
+    given = {"workers": options.workers, "threads": options.threads, "memory": options.memory}
+    path = way.path
+    if not way.path_for_script and {**os.environ, **dict(options.env)}.get("PYTHONSAFEPATH"):
+        path = ()  # Python itself does not add it either
+    elif way.command[:1] != ("python",):
+        # A shell, which most often runs a script of the current folder.
+        path = (*path, os.getcwd())
+    wanted = ScriptOptions(
+        workers=options.workers if options.workers is not None else workers,
+        threads=options.threads or threads,
+        memory=options.memory,
+        name=options.name or "",
+        retries=options.retries or 0,
+        timeout_seconds=options.timeout,
+        env=dict.fromkeys(dict(options.env)),
+        python_path=":".join(filter(None, [*path, _behind(project)])),
+        path_for_script=way.path_for_script,
+        script_path=_behind(project) if project else "",
+        folder=way.folder,
+        open_to_script=tuple(part for part, value in given.items() if value is None),
+    )
+    return local_script_job(list(way.command), wanted, way.label)
+
+
+def cpu_count() -> int:
+    """Return the number of CPUs that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
