@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -126,11 +129,37 @@ def test_project_gives_every_role_its_pandas_and_its_code_here(daskjob: Daskjob)
 
 
 async def test_project_gives_every_role_its_pandas_and_its_code_there(
-    there: OnCluster, wheels: str, with_crds: Kubernetes, tmp_path: Path
+    there: OnCluster, project: Path, wheels: str, with_crds: Kubernetes, tmp_path: Path
 ) -> None:
     words = (*SMALL, "--workers", 2, "--image", with_crds.image("dask2025"))
     index = ("--find-links", "/wheels", "--mount", f"pvc:{wheels}:/wheels:ro")
+    write(project / "analysis.ipynb", notebook(SCRIPT))
+    # The same project, as somebody has put it on a volume.
+    shutil.copytree(project, tmp_path / "wheels/project")
+    ways = (
+        ("analysis.py",),
+        ("analysis.ipynb",),
+        ("--code", f"pvc:{wheels}/project", "analysis.py"),
+    )
     async with operator(with_crds, there.namespace, tmp_path):
-        done = await there.call("submit", "--wait", *words, *index, "analysis.py")
-    assert done.code == 0, done.err
-    assert done.text.splitlines()[-4:] == PRINTED
+        ended = await asyncio.gather(
+            *(there.call("submit", "--wait", *words, *index, *way) for way in ways)
+        )
+    for done in ended:
+        assert done.code == 0, done.err
+        assert done.text.splitlines()[-4:] == PRINTED
+
+
+def notebook(script: str) -> str:
+    """A notebook whose cells are the parts of a script."""
+    cells: list[dict[str, Any]] = [
+        {
+            "cell_type": "code",
+            "source": part,
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+        }
+        for part in script.split("\n\n")
+    ]
+    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})

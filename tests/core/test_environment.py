@@ -197,6 +197,23 @@ def test_code_on_a_volume_is_mounted_as_it_is(
         assert value_of(found["containers"][0], "PYTHONPATH") == "/daskjob/code"
 
 
+def test_claim_with_code_that_a_pod_has_already_is_no_second_volume() -> None:
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "apps", "readOnly": True}}
+    template = {**pod(container("job")), "volumes": [volume]}
+    code = {"persistentVolumeClaim": {"claimName": "apps", "subPath": "sums"}}
+    spec = runner(job={"spec": template}, code=code, environment={"requirements": ["a==1"]})
+    claims = [v["name"] for v in spec["volumes"] if "persistentVolumeClaim" in v]
+    assert claims == ["data"]
+    expected = {
+        "name": "data",
+        "mountPath": "/daskjob/code",
+        "readOnly": True,
+        "subPath": "sums",
+    }
+    for found in (spec["containers"][0], spec["initContainers"][0]):
+        assert expected in found["volumeMounts"]
+
+
 def test_runner_starts_in_the_code_unless_it_says_otherwise() -> None:
     assert runner(code=ARCHIVE)["containers"][0]["workingDir"] == "/daskjob/code"
     own = with_runner({"workingDir": "/data"}, code=ARCHIVE)

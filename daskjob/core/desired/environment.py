@@ -26,6 +26,7 @@ _SETTINGS = "/daskjob/environment"
 _PARTS = "/daskjob/parts"
 _LOGIN = "/daskjob/login"
 _CODE_LOGIN = "/daskjob/code-login"
+_CODE_VOLUME = "daskjob-code"
 _PYTHON_PATH = "PYTHONPATH"
 #: Holds the value of a ``PYTHONPATH`` that comes from a Secret or a ConfigMap, which ours includes.
 _OWN_PYTHON_PATH = "DASKJOB_OWN_PYTHONPATH"
@@ -99,19 +100,35 @@ def add_environment(spec: Manifest, main: str, job: DaskJob, platform: Platform)
         return
     containers = spec.get("containers") or ()
     image = next((c.get("image") for c in containers if c.get("name") == main), None)
+    given = spec.get("volumes") or ()
+    shared = _volume_of_claim(job.code, given)
+    code_volume = shared or _CODE_VOLUME
     if is_prepared(job, platform):
         prepared = next(c for c in containers if c.get("name") == main)
         own = spec.get("initContainers") or ()
-        spec["initContainers"] = [_init_container(prepared, job), *own]
-    spec["volumes"] = [*(spec.get("volumes") or ()), *_volumes(job, platform)]
+        spec["initContainers"] = [_init_container(prepared, job, code_volume), *own]
+    ours = [v for v in _volumes(job, platform) if not (shared and v["name"] == _CODE_VOLUME)]
+    spec["volumes"] = [*given, *ours]
     for container in containers:
         if container.get("image") == image:
-            mounts = [*(container.get("volumeMounts") or ()), *_mounts(job)]
+            mounts = [*(container.get("volumeMounts") or ()), *_mounts(job, code_volume)]
             container["volumeMounts"] = mounts
             container["env"] = _with_python_path(container.get("env") or [], _python_path(job))
 
 
-def _init_container(main: Manifest, job: DaskJob) -> Manifest:
+def _volume_of_claim(code: Code | None, volumes: Iterable[Manifest]) -> str:
+    """Return the volume of a pod that is the claim with the code; empty if it has none.
+
+    The kubelet waits without end if two volumes of a pod are the same claim.
+    """
+    claim = code.claim.claim_name if code and code.claim else ""
+    for volume in volumes if claim else ():
+        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim:
+            return str(volume.get("name"))
+    return ""
+
+
+def _init_container(main: Manifest, job: DaskJob, code_volume: str) -> Manifest:
     """Return the init container, as like the main one as its task allows."""
     kept: Manifest = {
         key: main[key] for key in ("image", "imagePullPolicy", "securityContext") if key in main
@@ -134,7 +151,7 @@ def _init_container(main: Manifest, job: DaskJob) -> Manifest:
         ],
         **({"env": environment} if environment else {}),
         **({"resources": resources} if resources else {}),
-        "volumeMounts": [*mounts, *_own_mounts(job)],
+        "volumeMounts": [*mounts, *_own_mounts(job, code_volume)],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 
@@ -169,7 +186,7 @@ def _read_only(mount: Manifest) -> Iterable[Manifest]:
     yield {**kept, "readOnly": True}
 
 
-def _own_mounts(job: DaskJob) -> Iterable[Manifest]:
+def _own_mounts(job: DaskJob, code_volume: str) -> Iterable[Manifest]:
     """Yield the mounts of the init container alone; no other container sees a login."""
     yield _mount("daskjob-environment", _SETTINGS)
     yield {"name": "daskjob-packages", "mountPath": names.PACKAGES_PATH}
@@ -180,23 +197,23 @@ def _own_mounts(job: DaskJob) -> Iterable[Manifest]:
     if job.code is not None and job.code.config_maps:
         yield _mount("daskjob-parts", _PARTS)
     if job.code is not None:
-        yield _code_mount(job.code)
+        yield _code_mount(job.code, code_volume)
 
 
 def _mount(volume: str, path: str) -> Manifest:
     return {"name": volume, "mountPath": path, "readOnly": True}
 
 
-def _mounts(job: DaskJob) -> Iterable[Manifest]:
+def _mounts(job: DaskJob, code_volume: str) -> Iterable[Manifest]:
     """Yield the mounts of packages and code; Python writes its compiled modules there."""
     if job.environment.requirements:
         yield {"name": "daskjob-packages", "mountPath": names.PACKAGES_PATH}
     if job.code is not None:
-        yield _code_mount(job.code)
+        yield _code_mount(job.code, code_volume)
 
 
-def _code_mount(code: Code) -> Manifest:
-    mount: Manifest = {"name": "daskjob-code", "mountPath": names.CODE_PATH}
+def _code_mount(code: Code, volume: str) -> Manifest:
+    mount: Manifest = {"name": volume, "mountPath": names.CODE_PATH}
     if code.claim and code.claim.sub_path:
         mount["subPath"] = code.claim.sub_path
     return {**mount, "readOnly": True} if code.is_mounted else mount
@@ -212,7 +229,7 @@ def _volumes(job: DaskJob, platform: Platform) -> Iterable[Manifest]:
             yield _secret("daskjob-login", job.environment.secret_name)
     if code is None:
         return
-    yield {"name": "daskjob-code", **_code_source(code)}
+    yield {"name": _CODE_VOLUME, **_code_source(code)}
     if code.config_maps:
         parts = [
             {"configMap": {"name": name, "items": [{"key": names.CODE_PART, "path": str(number)}]}}

@@ -149,7 +149,8 @@ def _script(word: str, args: Sequence[str], given: Given, *, module: bool) -> Su
     layers: list[Layer] = [default_layer(), *places.layers(given.profile)]
     settings = merged([*layers, flags_layer(given.flags)])
     words = ["-m", word, *args] if module else [word, *args]
-    program = _program(way, words, settings.settings)
+    # Files that the script's own settings name are in its code, wherever that is.
+    program = _program(way, words, settings.settings, asked=bool(given.flags.get("files")))
     versions = _versions(way)
     settings = with_image(settings, versions)
     if way and way.from_stdin:
@@ -172,10 +173,10 @@ def _way(word: str, args: tuple[str, ...], given: Given, *, module: bool) -> Way
     return way_in(word, args, module=module)
 
 
-def _program(way: Way | None, words: Sequence[str], settings: Settings) -> Program:
+def _program(way: Way | None, words: Sequence[str], settings: Settings, *, asked: bool) -> Program:
     code = settings.code or ""
     if is_elsewhere(code):
-        if settings.files:
+        if asked:
             raise WrongSettings("--file sends a file with the script, and --code names other code")
         place = code_place(code, settings.code_secret or "", os.environ)
         return remote_program(way, words, place)
