@@ -232,8 +232,19 @@ def test_script_that_is_only_in_another_place_needs_no_file_here(
     claim = {"claimName": "code", "subPath": "v7"}
     assert manifest["spec"]["code"]["persistentVolumeClaim"] == claim
     assert runner(manifest)["args"] == args
+    (worker,) = manifest["spec"]["cluster"]["spec"]["worker"]["spec"]["containers"]
+    assert worker["workingDir"] == "/daskjob/code"
     assert "runs from the claim code/v7" in done.stderr
     assert "only the settings" not in done.stderr
+
+
+def test_files_that_the_script_itself_names_are_in_its_code(project: Path) -> None:
+    block = '# /// script\n# [tool.daskjob]\n# files = ["data/table.csv"]\n# ///\n'
+    write(project / "scripts/train.py", block + TRAIN)
+    manifest, _, _ = rendered("--code", "pvc:code/v7", "scripts/train.py")
+    assert "files" not in manifest["spec"]["job"]
+    claim = {"claimName": "code", "subPath": "v7"}
+    assert manifest["spec"]["code"]["persistentVolumeClaim"] == claim
 
 
 def noise(project: Path) -> None:

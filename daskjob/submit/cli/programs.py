@@ -81,7 +81,7 @@ def remote_program(way: Way | None, words: Sequence[str], place: CodePlace) -> P
     code = Code(source=place.source, paths=("src", HERE))
     if words[0] == "-m":
         note = f"the module {words[1]} runs from {place.shown}"
-        return Program(("python", *words), words[1], code, notes=(note,))
+        return Program(("python", *words), words[1], code, folder=HERE, notes=(note,))
     if words[0].endswith(".ipynb") or words[0] == "-":
         raise UnfitCode(f"{words[0]}: code of another place runs as a script, or as -m MODULE")
     path = path_inside(words[0])
@@ -95,7 +95,8 @@ def remote_program(way: Way | None, words: Sequence[str], place: CodePlace) -> P
     else:
         raise UnfitCode(f"{path}: code of another place runs as a script of Python (.py), or as -m")
     label = Path(path).stem
-    return Program((*before, Sent(path), *words[1:]), label, code, notes=(note,))
+    # The workers start there too: a task opens the same files as the script.
+    return Program((*before, Sent(path), *words[1:]), label, code, folder=HERE, notes=(note,))
 
 
 def _folder(way: Way) -> Path:
