@@ -8,8 +8,14 @@ from dataclasses import dataclass
 _BLOCK = re.compile(
     r"(?m)^# /// script[ \t]*\r?\n(?P<content>(?:^#(?:| .*)\r?\n)+?)^# ///[ \t]*\r?$"
 )
+_START = re.compile(r"(?m)^# /// script[ \t]*\r?$")
 _NAME = re.compile(r"\s*([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)")
 _MARKER = re.compile(r";.*")
+#: As uv does: without it, the packages would be missing, and nothing would say why.
+_UNCLOSED = (
+    "its block '# /// script' has no end: each line of it begins with '#', and the last one is "
+    "'# ///'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ def declared(script: str) -> Declared:
     """Return what a script's text declares; nothing if it has no block."""
     blocks = _BLOCK.findall(script)
     if not blocks:
-        return Declared({})
+        return Declared({}, problem=_UNCLOSED if _START.search(script) else "")
     if len(blocks) > 1:
         return Declared({}, problem="there are several blocks '# /// script'")
     import tomllib

@@ -89,6 +89,16 @@ def test_block_that_exists_keeps_all_but_the_named_settings(here: Path) -> None:
     assert (here / "sums.py").read_text() == expected + SCRIPT
 
 
+@pytest.mark.parametrize("block", ["# dependencies = [\n# ]\n", "# dependencies = []\n\n# ///\n"])
+def test_block_without_an_end_is_named(here: Path, block: str) -> None:
+    text = "# /// script\n" + block + SCRIPT
+    (here / "sums.py").write_text(text)
+    done = init("--workers", "9", "sums.py")
+    assert done.exit_code == 2
+    assert "sums.py: its block '# /// script' has no end: " in done.stderr
+    assert (here / "sums.py").read_text() == text
+
+
 def test_print_changes_no_file(here: Path) -> None:
     done = init("--print", "--workers", "4", "sums.py")
     assert declared(done.stdout).settings == {"workers": 4}
