@@ -192,7 +192,7 @@ def test_index_that_is_not_reached_is_an_error_of_the_place_not_of_usage(
 ) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     done = in_process(*IMAGE, "sums.py")
-    assert type(done.exception).__name__ == "NotResolved"
+    assert type(done.exception).__name__ == "NoAnswer"
 
 
 def test_script_of_the_documentation_gets_its_package(here: Path, index: Index) -> None:

@@ -48,6 +48,8 @@ class Index:
     url: str = ""
     #: ``user:password``; empty: everyone may read.
     login: str = ""
+    #: Whether it fails for now.
+    is_down: bool = False
     #: The paths that were asked for.
     asked: list[str] = field(default_factory=list)
 
@@ -90,6 +92,9 @@ def serving(index: Index) -> Iterator[Index]:
             expected = f"Basic {base64.b64encode(index.login.encode()).decode()}"
             if index.login and self.headers.get("Authorization") != expected:
                 self._answer(401, b"")
+                return
+            if index.is_down:
+                self._answer(503, b"")
                 return
             page = index.page(self.path.partition("?")[0])
             self._answer(200 if page is not None else 404, page or b"")

@@ -264,6 +264,7 @@ def test_unknown_package_and_version_are_uvs_words(user: User) -> None:
     [
         ("tiny==", "--with: 'tiny==' is no requirement: "),
         ("./tiny", "--with: ./tiny is on this machine, and no pod has it"),
+        ("./tiny", "for daskjob run alone, install it: pip install ./tiny"),
         ("/x/tiny-1.0-py3-none-any.whl", "is on this machine"),
         ("tiny @ file:///x/tiny.whl", "is on this machine"),
         ("tiny @ https://me:pw@example.org/t.whl", "--with: tiny @ https://example.org/t.whl has "),

@@ -88,6 +88,28 @@ def test_what_is_missing_is_resolved_for_this_python(run: Run) -> None:
     assert "base==1.0" in pins(run.resolve(block("tiny[more]==1.0")))
 
 
+def test_index_that_does_not_answer_any_more_leaves_the_versions_of_before(run: Run) -> None:
+    run.environ["UV_HTTP_RETRIES"] = "0"
+    before = run.resolve(block("tiny>=2"))
+    run.index.is_down = True
+    found = run.resolve(block("tiny>=2"))
+    assert found.manifest() == before.manifest()
+    assert found.notes[-1].startswith("the index does not answer: the versions of packages")
+
+
+def test_index_that_never_answered_names_what_helps_a_run(run: Run) -> None:
+    run.environ["UV_HTTP_RETRIES"] = "0"
+    run.index.is_down = True
+    with pytest.raises(NotResolved) as caught:
+        run.resolve(block("tiny>=2"))
+    message = str(caught.value)
+    for way in ('index-url = "URL"', 'find-links = "FOLDER"', "--no-install"):
+        assert way in message
+    # Options that `daskjob run` has not.
+    for way in ("--index-url", "--mount", "--image"):
+        assert way not in message
+
+
 def test_other_dask_than_the_pythons_names_both(run: Run) -> None:
     with pytest.raises(UnfitEnvironment) as caught:
         run.resolve(block("dask<2026"))

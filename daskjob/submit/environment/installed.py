@@ -12,6 +12,11 @@ from daskjob.submit.environment.wanted import DASK, NotResolved, Target
 
 #: How long a Python may take: a first start on a network disk is slow.
 PROBE_SECONDS = 60
+#: What helps a run where no index answers.
+_OTHER_WAYS = (
+    'name a mirror in [tool.daskjob]: index-url = "URL"; or a folder of wheels: find-links = '
+    '"FOLDER"; or run with what is installed: --no-install'
+)
 _PROBE = """\
 import json, platform, sys
 from importlib import metadata
@@ -49,7 +54,12 @@ class Installed:
         dask, distributed = (self.found.get(name, ("", ()))[0] for name in DASK)
         python = self.markers["python_full_version"]
         return Target(
-            self.path, python, dask, distributed, other="choose another Python: --python PATH"
+            self.path,
+            python,
+            dask,
+            distributed,
+            other="choose another Python: --python PATH",
+            other_ways=_OTHER_WAYS,
         )
 
     def meets(self, texts: Iterable[str]) -> bool:

@@ -11,7 +11,18 @@ from daskjob.submit.environment.lock_lines import lock_lines
 from daskjob.submit.environment.python_version import check_python
 from daskjob.submit.environment.resolution import resolve
 from daskjob.submit.environment.sources import wanted_by
-from daskjob.submit.environment.wanted import Given, NotResolved, Resolved, Wanted
+from daskjob.submit.environment.wanted import (
+    Given,
+    NoAnswer,
+    NotResolved,
+    Resolved,
+    UnfitEnvironment,
+    Wanted,
+)
+
+_AS_BEFORE = (
+    "the index does not answer: the versions of packages are chosen from what it said before"
+)
 
 
 def environment_of_run(
@@ -44,7 +55,17 @@ def environment_of_run(
     if there.meets(texts):
         check_python(wanted.requires_python, subject, there.target)
         return Resolved(notes=wanted.notes, sources=wanted.sources)
-    return resolve(wanted, target=there.target, environ=environ)
+    try:
+        return resolve(wanted, target=there.target, environ=environ)
+    except NoAnswer:
+        # The cache of uv may know what the index said before, also what is too old otherwise.
+        try:
+            found = resolve(wanted, target=there.target, environ={**environ, "UV_OFFLINE": "1"})
+        except (NotResolved, UnfitEnvironment):
+            pass
+        else:
+            return replace(found, notes=(*found.notes, _AS_BEFORE))
+        raise
 
 
 def _wanted(

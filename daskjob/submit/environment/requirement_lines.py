@@ -41,13 +41,15 @@ def requirement(text: str, origin: str) -> Requirement:
     if has_login(plain):
         raise UnfitEnvironment(
             f"{origin}: {hidden(plain)} has a login, which everyone who may read the job would "
-            "see: leave it out, and name the Secret that has it: --index-secret NAME"
+            "see: leave it out. Here, uv finds it in ~/.netrc; the pods get it from the Secret "
+            "that --index-secret names"
         )
     place = _place_of(plain)
     if not _REMOTE.match(place) and _LOCAL.match(place):
         raise UnfitEnvironment(
             f"{origin}: {plain} is on this machine, and no pod has it. The script's own modules "
-            "are sent with it; put a wheel into a folder of a volume that --find-links names"
+            "are sent with it; put a wheel into a folder of a volume that --find-links names; for "
+            f"daskjob run alone, install it: pip install {plain}"
         )
     if not _REMOTE.match(plain):
         _check(plain, origin)

@@ -162,7 +162,14 @@ class _Compilation:
         return found
 
     def _run(self, arguments: list[str], folder: Path) -> str:
-        return run_uv(self.uv, arguments, folder, self.lookup.variables, self.wanted.subject)
+        return run_uv(
+            self.uv,
+            arguments,
+            folder,
+            self.lookup.variables,
+            self.wanted.subject,
+            self.target.other_ways,
+        )
 
     def _files(self) -> Iterator[tuple[str, list[str]]]:
         wanted = self.wanted

@@ -10,7 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from daskjob.core.messages import cut
-from daskjob.submit.environment.wanted import NotResolved, UnfitEnvironment
+from daskjob.submit.environment.wanted import (
+    OTHER_WAYS,
+    NoAnswer,
+    NotResolved,
+    UnfitEnvironment,
+)
 from daskjob.submit.settings.urls import hidden
 
 #: Building a package from source to learn what it needs may take minutes.
@@ -28,10 +33,6 @@ _LOGIN = ("401 unauthorized", "403 forbidden", "missing credentials")
 _OTHERS = (
     *("VIRTUAL_ENV", "CONDA_PREFIX", "UV_PROJECT", "UV_WORKING_DIRECTORY", "UV_ENV_FILE"),
     *("UV_FROZEN", "UV_LOCKED", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_REQUIREMENT"),
-)
-OTHER_WAYS = (
-    "name a mirror: --index-url URL; a folder of wheels on a volume: --mount pvc:CLAIM:/wheels "
-    "--find-links /wheels; or an image that has the packages: --image IMAGE"
 )
 
 
@@ -51,9 +52,14 @@ def find_uv(environ: Mapping[str, str]) -> str:
 
 
 def run_uv(
-    uv: str, arguments: Sequence[str], folder: Path, environ: Mapping[str, str], subject: str
+    uv: str,
+    arguments: Sequence[str],
+    folder: Path,
+    environ: Mapping[str, str],
+    subject: str,
+    other_ways: str = OTHER_WAYS,
 ) -> str:
-    """Return what uv prints.
+    """Return what uv prints; ``other_ways`` is what helps where no index answers.
 
     Raises
     ------
@@ -79,12 +85,12 @@ def run_uv(
     except subprocess.TimeoutExpired as error:
         raise NotResolved(
             f"the packages of {subject} were not resolved within {LONGEST_SECONDS} s; "
-            f"try again, or {OTHER_WAYS}"
+            f"try again, or {other_ways}"
         ) from error
     except OSError as error:
         raise NotResolved(f"{uv} cannot be run: {error.strerror}; {INSTALL}") from error
     if done.returncode != 0:
-        raise _failure(done.stderr, subject)
+        raise _failure(done.stderr, subject, other_ways)
     return done.stdout
 
 
@@ -95,7 +101,7 @@ def last_lines(stderr: str) -> str:
     return cut(hidden("; ".join(wanted[-_LINES:])), 1200).rstrip(".")
 
 
-def _failure(stderr: str, subject: str) -> UnfitEnvironment | NotResolved:
+def _failure(stderr: str, subject: str, other_ways: str) -> UnfitEnvironment | NotResolved:
     text, said = stderr.lower(), last_lines(stderr)
     if any(mark in text for mark in _LOGIN):
         return NotResolved(
@@ -104,9 +110,9 @@ def _failure(stderr: str, subject: str) -> UnfitEnvironment | NotResolved:
             "--index-secret names"
         )
     if any(mark in text for mark in _UNREACHABLE):
-        return NotResolved(
+        return NoAnswer(
             f"the packages of {subject} could not be looked up: {said}. Try again when the index "
-            f"can be reached; without one, {OTHER_WAYS}"
+            f"can be reached; without one, {other_ways}"
         )
     if "no solution found" in text:
         return UnfitEnvironment(

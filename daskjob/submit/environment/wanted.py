@@ -14,12 +14,23 @@ from daskjob.core.manifests import Manifest
 DASK = ("dask", "distributed")
 
 
+#: What helps where no index answers.
+OTHER_WAYS = (
+    "name a mirror: --index-url URL; a folder of wheels on a volume: --mount pvc:CLAIM:/wheels "
+    "--find-links /wheels; or an image that has the packages: --image IMAGE"
+)
+
+
 class UnfitEnvironment(DaskJobError):
     """Packages that cannot be given to a job: wrong usage, and nothing was started."""
 
 
 class NotResolved(DaskJobError):
     """Packages could not be resolved now, such as without a network; nothing was started."""
+
+
+class NoAnswer(NotResolved):
+    """The index cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,8 @@ class Target:
     distributed: str = ""
     #: How to choose another one.
     other: str = "choose another image: --image IMAGE"
+    #: What helps where no index answers.
+    other_ways: str = OTHER_WAYS
 
     @property
     def minor(self) -> str:
