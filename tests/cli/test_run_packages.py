@@ -128,6 +128,37 @@ def test_no_install_is_a_note(daskjob: Daskjob, wheels: Path) -> None:
     assert not overlays(daskjob)
 
 
+@pytest.mark.parametrize("words", [("--with", "shapes"), ("--requirements", "wanted.txt")])
+def test_packages_of_flags_beside_no_install_are_rejected(
+    daskjob: Daskjob, words: tuple[str, str]
+) -> None:
+    done = daskjob("run", "--no-install", *words, daskjob.script("print(1)\n", "one.py"))
+    assert done.code == 2
+    assert f"{words[0]} installs packages, --no-install does not: leave out one" in done.err
+    assert not daskjob.state.exists()
+
+
+def test_a_script_without_a_file_has_its_packages(daskjob: Daskjob, wheels: Path) -> None:
+    lines = ['dependencies = ["colours"]', "[tool.daskjob]", f'find-links = "{wheels}"']
+    block = "".join(f"{line}\n" for line in ("# /// script", *(f"# {x}" for x in lines), "# ///"))
+    text = block + "import colours, sys\nprint(colours.VERSION, sys.argv[1:], sys.stdin.read())\n"
+    done = daskjob("run", "-w", 0, "-", "a", input=text.encode())
+    assert (done.code, done.text) == (0, "2.0 ['a'] \n"), done.err
+    done = daskjob("run", "-w", 0, "-c", text, "a")
+    assert (done.code, done.text) == (0, "2.0 ['a'] \n"), done.err
+
+
+def test_packages_are_for_one_run_where_there_is_no_cache(daskjob: Daskjob, wheels: Path) -> None:
+    cache = daskjob.work / "cache"
+    cache.touch()
+    path = daskjob.script("import colours\nprint(colours.VERSION)\n", "flags.py")
+    (daskjob.work / "pyproject.toml").write_text(f'[tool.daskjob]\nfind-links = "{wheels}"\n')
+    words = ["run", "-w", 0, "--with", "colours", path]
+    done = daskjob(*words, env={"XDG_CACHE_HOME": str(cache)})
+    assert (done.code, done.text) == (0, "2.0\n"), done.err
+    assert sum("are installed for this run only" in line for line in done.messages) == 1
+
+
 @pytest.mark.parametrize(
     ("dependencies", "message"),
     [
@@ -163,9 +194,11 @@ def test_ctrl_c_ends_an_installation(daskjob: Daskjob) -> None:
         connection, _ = server.accept()
         with connection:
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=30)
     assert out == b""
-    assert process.returncode != 0
+    assert process.returncode == 123
+    assert err.startswith(b"daskjob: cancelled before ")
+    assert err.endswith(b"slow.py was started\n")
 
 
 def test_a_notebook_has_its_packages_and_its_code(daskjob: Daskjob, wheels: Path) -> None:

@@ -197,6 +197,13 @@ def test_full_disk_is_said_with_the_way_out(user: User, monkeypatch: pytest.Monk
     assert "XDG_CACHE_HOME=FOLDER" in failure.message
 
 
+def test_a_cache_that_cannot_be_written_is_done_without(user: User) -> None:
+    cache = user.wheels / "file"
+    cache.touch()
+    user.environment = {**user.environment, "UV_CACHE_DIR": str(cache)}
+    assert user.installed("shapes==1.0") == {"shapes.py"}
+
+
 def test_a_python_that_is_none_is_named(user: User) -> None:
     failure = user.failure("colours==2.0", python="/bin/false")
     assert "/bin/false is no working Python" in failure.message
@@ -238,14 +245,22 @@ def test_cancelling_ends_the_installer(user: User) -> None:
 
 
 def test_the_installer_ends_with_a_killed_run_and_the_next_one_heals(
-    user: User,
+    user: User, tmp_path: Path
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     with slow_index() as index_:
-        run = subprocess.Popen([sys.executable, "-c", INSTALLING, str(user.root), index_.url])
+        run = subprocess.Popen(
+            [sys.executable, "-c", INSTALLING, str(user.root), index_.url],
+            env={**os.environ, "TMPDIR": str(temporary)},
+        )
         index_.wait_until_asked()
+        # The settings, and logins if there are some.
+        assert list(temporary.glob("daskjob-install-*/settings.json"))
         run.send_signal(signal.SIGKILL)
         run.wait()
         wait_until_gone(str(user.root))
+    assert not list(temporary.glob("daskjob-install-*"))
     assert user.installed("shapes==1.0") == {"shapes.py"}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import sys
 
@@ -23,10 +24,15 @@ PR_SET_PDEATHSIG = 1
 ELSEWHERE = ("PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_ROOT", "PIP_REQUIRE_VIRTUALENV")
 
 
-def end_with_parent(parent: int) -> None:
-    """Have this process, which leads a group, end its group when its parent has ended."""
+def end_with_parent(parent: int, folder: str) -> None:
+    """Have this process, which leads a group, end its group when its parent has ended.
+
+    The folder of its settings and logins goes with it: the parent would have removed it.
+    """
 
     def end(*_: Any) -> None:
+        if os.getppid() != parent:
+            shutil.rmtree(folder, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, end)
@@ -39,7 +45,21 @@ def end_with_parent(parent: int) -> None:
 def own_environment(_: Path) -> dict[str, str]:
     """Return the variables of an installer: this user's own."""
     found = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    if not has_cache(found):
+        # uv fails without a cache; pip goes on.
+        found["UV_NO_CACHE"] = "1"
     return {**found, "UV_PYTHON_DOWNLOADS": "never", "PYTHONUNBUFFERED": "1"}
+
+
+def has_cache(environ: dict[str, str]) -> bool:
+    """Return whether uv can write into its cache."""
+    caches = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = environ.get("UV_CACHE_DIR") or os.path.join(caches, "uv")
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def imported(path: str) -> Any:
@@ -55,7 +75,7 @@ def imported(path: str) -> Any:
 
 
 if __name__ == "__main__":
-    end_with_parent(int(sys.argv[1]))
+    end_with_parent(int(sys.argv[1]), os.path.dirname(sys.argv[3]))
     # The folder of this file; the installer finds the packages of its Python only.
     sys.path[:1] = []
     installer = imported(sys.argv[2])

@@ -30,7 +30,7 @@ from daskjob.submit.cluster_job.project_path import project_path
 def text_of(way: Way) -> str:
     """Return the text of a way's Python: of a script, of a notebook's cells; empty if unknown."""
     if way.script is None:
-        return ""
+        return way.text
     if way.script.suffix == ".ipynb":
         from daskjob.submit.notebook import code_of
 

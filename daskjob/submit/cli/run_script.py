@@ -39,6 +39,8 @@ def script_run(
     way = way_in(script, args, module=module, code=code)
     if way.from_stdin and options.retries:
         raise click.UsageError("--retries needs a script in a file: '-' can be read only once")
+    if way.from_stdin and options.install:
+        way = replace(way, text=_standard_input())
     named = options.python or way.python
     python, notes = chosen_python(named, os.environ, "--python" if options.python else "as named")
     environment = environment_of(python, os.environ)
@@ -52,7 +54,9 @@ def script_run(
         options = replace(options, workers=0)
     manifest = _script_manifest(way, options, project)
     packages = None
-    if options.install:
+    if not options.install:
+        _check_nothing_to_install(options)
+    else:
         packages, found = _with_packages(manifest, way, python, options, environment)
         more += found
     return Wanted(
@@ -85,21 +89,46 @@ def _with_packages(
 
     script = local_packages.ScriptText(text, str(way.script or way.label), folder)
     variables = {**environment, **dict(options.env)}
-    try:
-        given = local_packages.settings_of(script, flags)
-        found = local_packages.packages_of(script, given, python, variables)
-    except WrongSettings as error:
-        raise click.UsageError(str(error)) from error
-    if not found.environment:
-        return None, list(found.notes)
-    manifest["spec"]["environment"] = found.environment
 
     def say(activity: str) -> None:
         if activity and not options.quiet:
             click.echo(f"daskjob: {activity}", err=True)
 
-    packages = local_packages.installed(found.environment, python, variables, say)
-    return packages, [*found.notes, *filter(None, [packages.note])]
+    try:
+        given = local_packages.settings_of(script, flags)
+        found = local_packages.packages_of(script, given, python, variables)
+        if not found.environment:
+            return None, list(found.notes)
+        manifest["spec"]["environment"] = found.environment
+        packages = local_packages.installed(found.environment, python, variables, say)
+    except WrongSettings as error:
+        raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        from daskjob.core.exit_codes import ExitCode
+
+        click.echo(f"daskjob: cancelled before {script.subject} was started", err=True)
+        raise click.exceptions.Exit(int(ExitCode.CANCELLED)) from None
+    return packages, list(found.notes)
+
+
+def _standard_input() -> str:
+    """Return the script of standard input, from where its Python will read it again."""
+    import sys
+    import tempfile
+
+    content = sys.stdin.buffer.read()
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        os.dup2(file.fileno(), 0)
+    return content.decode("utf-8-sig", "replace")
+
+
+def _check_nothing_to_install(options: RunOptions) -> None:
+    """Reject packages of flags that ``--no-install`` would leave out."""
+    flag = "--with" if options.with_ else "--requirements" if options.requirements else ""
+    if flag:
+        raise click.UsageError(f"{flag} installs packages, --no-install does not: leave out one")
 
 
 def _overridden(options: RunOptions) -> list[str]:

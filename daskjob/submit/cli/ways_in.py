@@ -53,6 +53,8 @@ class Way:
     folder: str = ""
     #: Whether the script is read from standard input, which can be read once.
     from_stdin: bool = False
+    #: The script's text, if no file has it and it is known.
+    text: str = ""
     #: The module that Python has to find.
     module: str = ""
     notes: tuple[str, ...] = ()
@@ -154,7 +156,7 @@ def _module(name: str, args: tuple[str, ...]) -> Way:
 
 
 def _code(text: str, args: tuple[str, ...]) -> Way:
-    return Way(("python", "-c", text, *args), "command", (str(Path.cwd()),))
+    return Way(("python", "-c", text, *args), "command", (str(Path.cwd()),), text=text)
 
 
 def _standard_input(args: tuple[str, ...]) -> Way:

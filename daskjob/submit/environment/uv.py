@@ -28,6 +28,7 @@ _UNREACHABLE = (
     *("request failed after", "network was disabled", "network connectivity is disabled"),
     *("server error (5", "tcp connect error", "certificate"),
 )
+_NO_CACHE = "failed to initialize cache"
 _LOGIN = ("401 unauthorized", "403 forbidden", "missing credentials")
 #: Variables that would have uv do something else.
 _OTHERS = (
@@ -70,8 +71,26 @@ def run_uv(
     """
     variables = {key: value for key, value in environ.items() if key not in _OTHERS}
     variables |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    done = _run(uv, arguments, folder, variables, subject, other_ways)
+    if done.returncode and _NO_CACHE in done.stderr.lower():
+        # A cache that is read-only, or no folder: without it, uv only takes longer.
+        variables["UV_NO_CACHE"] = "1"
+        done = _run(uv, arguments, folder, variables, subject, other_ways)
+    if done.returncode != 0:
+        raise _failure(done.stderr, subject, other_ways)
+    return done.stdout
+
+
+def _run(
+    uv: str,
+    arguments: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str],
+    subject: str,
+    other_ways: str,
+) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             [uv, *arguments],
             cwd=folder,
             env=variables,
@@ -89,9 +108,6 @@ def run_uv(
         ) from error
     except OSError as error:
         raise NotResolved(f"{uv} cannot be run: {error.strerror}; {INSTALL}") from error
-    if done.returncode != 0:
-        raise _failure(done.stderr, subject, other_ways)
-    return done.stdout
 
 
 def last_lines(stderr: str) -> str:
