@@ -59,9 +59,13 @@ def advice(message: str, log_tail: str, words: Words) -> str:
             )
         if words.is_script:
             return (
-                f"Install {missing[1]} for the Python that runs the script, or choose its Python."
+                f"Install {missing[1]} for the Python that runs the script, or for one run: "
+                "daskjob run --with PACKAGE; or choose its Python."
             )
-        return f"Add {missing[1]} to the image of the runner and the workers."
+        return (
+            "Name its package: daskjob submit --with PACKAGE, or spec.environment of a manifest; "
+            f"or add {missing[1]} to the image of the runner and the workers."
+        )
     if _NO_SCHEDULER.search(message):
         return "Create the client with Client(), without an address: it finds the job's scheduler."
     return _where(log_tail)

@@ -69,9 +69,12 @@ def test_a_module_that_a_graph_needs_is_missing_where_it_arrives(
 
 def test_a_missing_module_of_a_script_is_to_be_installed_for_it(tmp_path: Path) -> None:
     assert step(tmp_path, "import modx") == (
-        "Install modx for the Python that runs the script, or choose its Python."
+        "Install modx for the Python that runs the script, or for one run: daskjob run --with "
+        "PACKAGE; or choose its Python."
     )
-    assert "the image" in step(tmp_path, "import modx", words=OF_MANIFESTS)
+    found = step(tmp_path, "import modx", words=OF_MANIFESTS)
+    assert "daskjob submit --with PACKAGE" in found
+    assert found.endswith("or add modx to the image of the runner and the workers.")
 
 
 @pytest.mark.parametrize(

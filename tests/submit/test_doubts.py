@@ -24,7 +24,7 @@ def notes(text: str, **files: str) -> list[str]:
 )
 def test_modules_that_are_nowhere_are_named(text: str, found: str) -> None:
     (note,) = notes(text)
-    assert f"installed here: {found}. The image must have them" in note
+    assert f"installed here: {found}. Name their packages (--with PACKAGE" in note
 
 
 @pytest.mark.parametrize(

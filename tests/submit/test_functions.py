@@ -144,6 +144,15 @@ def test_a_script_that_would_submit_itself_again_is_rejected(
     assert not client.list()
 
 
+def test_a_function_that_the_job_would_not_have_is_rejected(
+    client: LocalJobs, tmp_path: Path
+) -> None:
+    guard = 'if __name__ == "__main__":\n    def total(count):\n        return count'
+    done = run_script(tmp_path / "late.py", guard)
+    assert "the function total of late.py, line 13, is below if __name__" in done.stderr
+    assert not client.list()
+
+
 def decorated(function: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(function)
     def changed() -> None:
@@ -193,6 +202,14 @@ def test_functions_that_cannot_be_sent_are_rejected(
 def test_what_is_no_function_is_rejected(function: Callable[..., Any]) -> None:
     with pytest.raises(WrongType, match="no function of a module"):
         call_of(function, [])
+
+
+def test_arguments_that_a_function_does_not_take_are_rejected(module: Any) -> None:
+    message = "the function total cannot be called with these arguments: missing a required"
+    with pytest.raises(WrongArgument, match=message):
+        call_of(module.total, [])
+    with pytest.raises(WrongArgument, match="too many positional arguments"):
+        call_of(module.total, [1, 2, 3])
 
 
 def test_a_function_of_a_notebook_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:

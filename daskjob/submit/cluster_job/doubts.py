@@ -38,8 +38,9 @@ def doubts(texts: Mapping[str, str], is_installed: Callable[[str], bool]) -> lis
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         notes.append(
             f"imported, and found neither beside the script nor installed here: "
-            f"{', '.join(names[:_NAMED])}{more}. The image must have them; PYTHONPATH names "
-            "folders whose modules are sent"
+            f"{', '.join(names[:_NAMED])}{more}. Name their packages (--with PACKAGE, or the "
+            "script's block), or an image that has them; PYTHONPATH names folders whose modules "
+            "are sent"
         )
     return notes
 

@@ -80,6 +80,8 @@ class _Reading:
             case "--requirement" | "--constraint":
                 is_constraints = constraints or name == "--constraint"
                 other = path.parent / value
+                if "://" not in value and not other.expanduser().exists():
+                    raise UnfitEnvironment(f"{place}: {other} does not exist")
                 self.read(other, shown=str(other), constraints=is_constraints, depth=depth + 1)
             case "--editable":
                 raise UnfitEnvironment(

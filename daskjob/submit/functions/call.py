@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -85,7 +86,9 @@ def call_of(function: Callable[..., Any], arguments: Sequence[Any]) -> Call:
         )
     file = _file_of(module, shown)
     _check_guard(module, file)
+    _check_is_above(function, module, file)
     text = _arguments(arguments, shown)
+    _check_takes(function, arguments, shown)
     if module.__name__ != "__main__":
         return Call(name, module.__name__, file, text)
     if module.__spec__ is not None:
@@ -102,6 +105,13 @@ def _file_of(module: types.ModuleType, shown: str) -> Path:
             f"{shown} has no source: its module {module.__name__} is in no .py file"
         )
     return Path(os.path.abspath(str(found)))
+
+
+def _check_takes(function: types.FunctionType, arguments: Sequence[Any], shown: str) -> None:
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError as error:
+        raise WrongArgument(f"{shown} cannot be called with these arguments: {error}") from error
 
 
 def _arguments(arguments: Sequence[Any], shown: str) -> str:
@@ -152,6 +162,20 @@ def _check_guard(module: types.ModuleType, file: Path) -> None:
             raise WrongArgument(
                 f"{file.name}, line {line}, would submit itself again in the job, which imports "
                 f"this file: put it below {_GUARD}"
+            )
+
+
+def _check_is_above(function: types.FunctionType, module: types.ModuleType, file: Path) -> None:
+    """Reject a function that the job would not have: it does not run what is below the guard."""
+    if module.__name__ != "__main__":
+        return
+    line = function.__code__.co_firstlineno
+    for statement in ast.parse(file.read_text(encoding="utf-8-sig", errors="replace")).body:
+        is_here = statement.lineno <= line <= (statement.end_lineno or statement.lineno)
+        if is_here and _is_guard(statement):
+            raise WrongArgument(
+                f"the function {function.__qualname__} of {file.name}, line {line}, is below "
+                f"{_GUARD} the job does not have it; write it above"
             )
 
 
