@@ -39,7 +39,7 @@ def declared(script: str) -> Declared:
     """Return what a script's text declares; nothing if it has no block."""
     blocks = _BLOCK.findall(script)
     if not blocks:
-        return Declared({}, problem=_UNCLOSED if _START.search(script) else "")
+        return Declared({}, problem=_UNCLOSED if _begins_a_block(script) else "")
     if len(blocks) > 1:
         return Declared({}, problem="there are several blocks '# /// script'")
     import tomllib
@@ -68,6 +68,20 @@ def declared(script: str) -> Declared:
         requirements=tuple(listed),
         uv=table.get("uv"),
     )
+
+
+def _begins_a_block(script: str) -> bool:
+    """Return whether a comment begins a block; in a string, the same line is text."""
+    if not _START.search(script):
+        return False
+    import io
+    import tokenize
+
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(script).readline))
+    except (tokenize.TokenError, SyntaxError):
+        return False  # Python says what is wrong
+    return any(t.type == tokenize.COMMENT and _START.fullmatch(t.line.rstrip("\n")) for t in tokens)
 
 
 def allows(requires_python: str, version: str) -> bool:

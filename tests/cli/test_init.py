@@ -99,6 +99,12 @@ def test_block_without_an_end_is_named(here: Path, block: str) -> None:
     assert (here / "sums.py").read_text() == text
 
 
+def test_block_without_an_end_in_a_string_is_text(here: Path) -> None:
+    (here / "sums.py").write_text('TEXT = """\n# /// script\n"""\n')
+    assert init("--workers", "9", "sums.py").exit_code == 0
+    assert declared((here / "sums.py").read_text()).settings == {"workers": 9}
+
+
 def test_print_changes_no_file(here: Path) -> None:
     done = init("--print", "--workers", "4", "sums.py")
     assert declared(done.stdout).settings == {"workers": 4}

@@ -14,6 +14,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from daskjob.core.spec import DaskJob, parse
+from daskjob.submit.cli.errors import advice
 from daskjob.submit.cli.manifests import render_command
 from daskjob.submit.cli.submit import submit_command
 from tests.cli.command import Daskjob, finish
@@ -192,7 +193,10 @@ def test_index_that_is_not_reached_is_an_error_of_the_place_not_of_usage(
 ) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     done = in_process(*IMAGE, "sums.py")
-    assert type(done.exception).__name__ == "NoAnswer"
+    assert isinstance(done.exception, Exception)
+    assert type(done.exception).__name__ == "IndexUnreachable"
+    # What follows is for errors of clusters.
+    assert advice(done.exception) == ""
 
 
 def test_script_of_the_documentation_gets_its_package(here: Path, index: Index) -> None:

@@ -13,7 +13,7 @@ from daskjob.submit.environment.resolution import resolve
 from daskjob.submit.environment.sources import wanted_by
 from daskjob.submit.environment.wanted import (
     Given,
-    NoAnswer,
+    IndexUnreachable,
     NotResolved,
     Resolved,
     UnfitEnvironment,
@@ -57,7 +57,7 @@ def environment_of_run(
         return Resolved(notes=wanted.notes, sources=wanted.sources)
     try:
         return resolve(wanted, target=there.target, environ=environ)
-    except NoAnswer:
+    except IndexUnreachable:
         # The cache of uv may know what the index said before, also what is too old otherwise.
         try:
             found = resolve(wanted, target=there.target, environ={**environ, "UV_OFFLINE": "1"})

@@ -12,7 +12,7 @@ from pathlib import Path
 from daskjob.core.messages import cut
 from daskjob.submit.environment.wanted import (
     OTHER_WAYS,
-    NoAnswer,
+    IndexUnreachable,
     NotResolved,
     UnfitEnvironment,
 )
@@ -126,7 +126,7 @@ def _failure(stderr: str, subject: str, other_ways: str) -> UnfitEnvironment | N
             "--index-secret names"
         )
     if any(mark in text for mark in _UNREACHABLE):
-        return NoAnswer(
+        return IndexUnreachable(
             f"the packages of {subject} could not be looked up: {said}. Try again when the index "
             f"can be reached; without one, {other_ways}"
         )

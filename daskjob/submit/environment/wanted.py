@@ -29,7 +29,7 @@ class NotResolved(DaskJobError):
     """Packages could not be resolved now, such as without a network; nothing was started."""
 
 
-class NoAnswer(NotResolved):
+class IndexUnreachable(NotResolved):
     """The index cannot be reached."""
 
 

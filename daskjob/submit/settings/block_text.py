@@ -54,10 +54,11 @@ def with_block(
         raise WrongSettings(found.problem)
     lines = text.splitlines(keepends=True)
     starts = [index for index, line in enumerate(lines) if line.rstrip() == _START]
-    if not starts:
+    ends = [i for i, line in enumerate(lines) if starts and i > starts[0] and line.rstrip() == _END]
+    if not ends:  # the first line may be one of a string
         changed = _with_new_block(lines, values, dependencies, requires_python)
     else:
-        end = next(i for i in range(starts[0] + 1, len(lines)) if lines[i].rstrip() == _END)
+        end = ends[0]
         inner = [line.rstrip("\r\n") for line in lines[starts[0] + 1 : end]]
         ending = "\r\n" if lines[starts[0]].endswith("\r\n") else "\n"
         block = [line + ending for line in _changed(inner, values)]
