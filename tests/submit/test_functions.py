@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import json
 import math
 import subprocess
@@ -21,6 +22,7 @@ from daskjob.core.errors import UnknownArgument, UserFailure, WrongArgument, Wro
 from daskjob.submit.functions.call import ARGUMENTS_LIMIT, SCRIPT_MODULE, call_of
 from daskjob.submit.functions.job import cluster_submission, local_job, settings_by_key
 from daskjob.submit.local import LocalJobs
+from tests.in_pod.wheels import wheel
 
 MODULE = """\
 from distributed import get_client
@@ -133,6 +135,39 @@ def test_a_function_of_the_script_itself_works(client: LocalJobs, tmp_path: Path
     done = run_script(tmp_path / "my-script.py", 'if __name__ == "__main__":')
     assert (done.stdout, done.returncode) == ("12\n", 0), done.stderr
     assert len(client.list()) == 1
+
+
+PACKAGED = """\
+# /// script
+# dependencies = ["colours"]
+# [tool.daskjob]
+# find-links = "{wheels}"
+# ///
+from distributed import get_client
+
+def version():
+    import colours
+    return colours.VERSION
+
+def versions():
+    return [version(), get_client().submit(version).result()]
+"""
+
+
+def test_a_function_has_the_packages_that_its_module_declares(
+    client: LocalJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel(tmp_path / "wheels", "colours", "2.0")
+    (tmp_path / "packaged.py").write_text(PACKAGED.format(wheels=tmp_path / "wheels"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    packaged = importlib.import_module("packaged")
+    try:
+        assert daskjob.submit(packaged.versions, client=client, workers=1) == ["2.0", "2.0"]
+        with pytest.raises(WrongArgument, match=r"dask==2000\.1 .* clashes with"):
+            local_job(call_of(packaged.version, ()), {"packages": ("dask==2000.1",)})
+    finally:
+        sys.modules.pop("packaged")
 
 
 def test_a_script_that_would_submit_itself_again_is_rejected(

@@ -18,6 +18,8 @@ from daskjob.submit.settings.table import SETTINGS
 
 #: The settings of a job on this machine.
 LOCAL = ("workers", "threads", "memory", "name", "retries", "deadline", "env")
+#: Those about packages, which are installed into the cache.
+LOCAL_PACKAGES = ("packages", "requirements")
 
 
 def settings_by_key(given: Mapping[str, Any]) -> dict[str, object]:
@@ -97,19 +99,24 @@ def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
     Raises
     ------
     WrongArgument
-        A setting is wrong, or is one of clusters only.
+        A setting is wrong, or is one of clusters only; or the packages do not go together.
+    NotResolved
+        There is no answer from the index of packages, or no uv.
     """
+    from daskjob.submit.environment.wanted import UnfitEnvironment
     from daskjob.submit.local import local_script_job
     from daskjob.submit.script import ScriptOptions, default_shape
     from daskjob.submit.settings.merge import merged
     from daskjob.submit.settings.sources import WrongSettings, flags_layer
 
-    others = [key for key in given if key not in LOCAL]
+    known = (*LOCAL, *LOCAL_PACKAGES)
+    others = [key for key in given if key not in known]
     if others:
-        raise WrongArgument(f"{', '.join(others)}: jobs of this machine have {', '.join(LOCAL)}")
+        raise WrongArgument(f"{', '.join(others)}: jobs of this machine have {', '.join(known)}")
     try:
         settings = merged([flags_layer(given)]).settings
-    except WrongSettings as error:
+        environment = _local_environment(call, given)
+    except (WrongSettings, UnfitEnvironment) as error:
         raise WrongArgument(str(error)) from error
     workers, threads = default_shape(os.cpu_count() or 1)
     options = ScriptOptions(
@@ -124,7 +131,28 @@ def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
         path_for_script=True,
     )
     words = [*call.words(), *([str(call.file)] if call.is_script else [])]
-    return local_script_job([sys.executable, *words[1:]], options, call.name)
+    job = local_script_job([sys.executable, *words[1:]], options, call.name)
+    if environment:
+        job["spec"]["environment"] = environment
+    return job
+
+
+def _local_environment(call: Call, given: Mapping[str, object]) -> Manifest:
+    """Return ``spec.environment``: what the call's script declares and this Python lacks."""
+    from daskjob.submit.package_hints import may_want_packages
+
+    text = call.file.read_text(encoding="utf-8-sig", errors="replace")
+    flags = {key: value for key, value in given.items() if key in LOCAL_PACKAGES}
+    if not flags and not may_want_packages(text, call.file.parent):
+        return {}
+    from daskjob.submit import local_packages
+    from daskjob.submit.python_environment import Python
+
+    script = local_packages.ScriptText(text, str(call.file), call.file.parent)
+    wanted = local_packages.settings_of(script, flags)
+    return local_packages.packages_of(
+        script, wanted, Python(sys.executable), os.environ
+    ).environment
 
 
 def _python_path(call: Call) -> list[str]:
