@@ -404,9 +404,28 @@ def test_lock_of_a_project_is_sent_and_no_index_is_asked(user: User) -> None:
         "windows-only==1.0 ; sys_platform == 'win32'",
     ]
     assert found.requires_python == ">=3.11"
-    assert found.index_urls == (user.index.url,)
+    # That of this machine's configuration, which pods need not reach.
+    assert found.index_urls == ()
     assert found.sources == (str(user.folder / "uv.lock"),)
     assert user.index.asked == []
+
+
+def test_indexes_of_a_project_are_those_of_its_pods(project: Path, user: User) -> None:
+    text = project.read_text()
+    own = f'[[tool.uv.index]]\nurl = "{user.index.url}"\n'
+    project.write_text(f"{text}\n{own}default = true\n")
+    assert user.resolve("import tiny").index_urls == (user.index.url,)
+    # One more index, behind the one that this machine's configuration names.
+    project.write_text(text + '\n[[tool.uv.index]]\nurl = "https://more.test/simple"\n')
+    more = "https://more.test/simple"
+    assert user.resolve("import tiny").index_urls == (user.index.url, more)
+
+
+def test_an_additional_index_needs_the_one_before_it(user: User) -> None:
+    extra = Given(("tiny==1.0",), indexes=Indexes(extra_index_urls=("https://more.test/simple",)))
+    del user.environ["UV_DEFAULT_INDEX"]
+    with pytest.raises(UnfitEnvironment, match="one before it too: --index-url URL"):
+        user.resolve(given=extra)
 
 
 @pytest.mark.usefixtures("project")

@@ -56,7 +56,7 @@ def _with_uv(wanted: Wanted, uv: Mapping[str, Any], origin: str) -> Wanted:
         ),
         exclude_newer=str(uv.get("exclude-newer") or ""),
         pre_releases=uv.get("prerelease") == "allow",
-        indexes=_indexes(uv, origin),
+        indexes=uv_indexes(uv, origin),
         notes=tuple(notes),
     )
 
@@ -88,7 +88,14 @@ def _with_source(item: Requirement, direct: Mapping[str, str]) -> Requirement:
     return requirement(f"{found.name}{extras} @ {url}{marker}", item.origin)
 
 
-def _indexes(uv: Mapping[str, Any], origin: str) -> Indexes:
+def uv_indexes(uv: Mapping[str, Any], origin: str) -> Indexes:
+    """Return the indexes that a ``[tool.uv]`` names.
+
+    Raises
+    ------
+    UnfitEnvironment
+        One is no URL, or has a login.
+    """
     first = str(uv.get("index-url") or "")
     extra = [*_texts(uv.get("extra-index-url"))]
     for item in uv.get("index") or ():

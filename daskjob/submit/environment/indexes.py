@@ -12,11 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daskjob.submit.environment.wanted import Indexes
+from daskjob.submit.environment.wanted import Indexes, UnfitEnvironment
 from daskjob.submit.settings.urls import has_login, hidden, plain
 
-#: What pip and uv ask without a configuration.
-DEFAULT_INDEX = "https://index.example.org/simple"
 _UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL")
 _SECTIONS = ("global", "install")
 
@@ -44,12 +42,31 @@ class _Pip:
     trusted_hosts: tuple[str, ...] = field(default=())
 
 
-def urls_for_pods(indexes: Indexes) -> tuple[str, ...]:
-    """Return ``indexURLs``: the index first; additional ones need one before them."""
+def urls_for_pods(indexes: Indexes, environ: Mapping[str, str], subject: str) -> tuple[str, ...]:
+    """Return ``indexURLs``: the index first, which additional ones need before them.
+
+    Raises
+    ------
+    UnfitEnvironment
+        There are additional ones, and neither settings nor this machine's configuration name the
+        first one.
+    """
     extra = indexes.extra_index_urls
-    if not indexes.index_url and not extra:
-        return ()
-    return tuple(dict.fromkeys((indexes.index_url or DEFAULT_INDEX, *extra)))
+    if not extra:
+        return (indexes.index_url,) if indexes.index_url else ()
+    first = indexes.index_url or plain(_configured(_pip(environ), environ))
+    if not first:
+        raise UnfitEnvironment(
+            f"{subject} names {', '.join(extra)} as an additional index, and pods need to know the "
+            'one before it too: --index-url URL, or [tool.daskjob]: index-url = "URL"'
+        )
+    return tuple(dict.fromkeys((first, *extra)))
+
+
+def _configured(pip: _Pip, environ: Mapping[str, str]) -> str:
+    """Return the index that this machine's configuration names; empty without one."""
+    named = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or ""
+    return named[named.find("=http") + 1 :] if "=http" in named else named or pip.index_url
 
 
 def lookup(indexes: Indexes, environ: Mapping[str, str]) -> Lookup:
@@ -99,7 +116,7 @@ def _notes(indexes: Indexes, configured: Indexes, environ: Mapping[str, str]) ->
     if indexes.index_url or indexes.find_links:
         return
     own = configured.index_url or environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")
-    if own and plain(own) != plain(DEFAULT_INDEX):
+    if own:
         yield (
             f"versions are chosen from {hidden(own)}, which this machine's configuration names; "
             "pods ask the index of their image. For the same one there: --index-url URL"

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from daskjob.submit.environment.indexes import DEFAULT_INDEX
+from daskjob.submit.environment.block import uv_indexes
 from daskjob.submit.environment.uv import INSTALL, find_uv, run_uv
-from daskjob.submit.environment.wanted import Indexes, NotResolved, UnfitEnvironment, Wanted
+from daskjob.submit.environment.wanted import NotResolved, UnfitEnvironment, Wanted
 from daskjob.submit.settings.sources import nearest_project
-from daskjob.submit.settings.urls import hidden, plain
 
 _EXPORT = (
     *("export", "--frozen", "--no-dev", "--no-emit-project", "--no-header", "--quiet"),
@@ -32,7 +31,9 @@ def locked_project(folder: Path, subject: str, environ: Mapping[str, str]) -> Wa
     project = nearest_project(folder)
     if project is None or not (lock := project.with_name("uv.lock")).is_file():
         return None
-    project_table = _mapping(_toml(project).get("project"))
+    whole = _toml(project)
+    project_table = _mapping(whole.get("project"))
+    tool_uv = _mapping(_mapping(whole.get("tool")).get("uv"))
     packages = _toml(lock).get("package") or []
     uv = find_uv(environ)
     if not uv:
@@ -48,7 +49,7 @@ def locked_project(folder: Path, subject: str, environ: Mapping[str, str]) -> Wa
         locked=tuple(text.splitlines()),
         packages=tuple(map(_mapping, packages)),
         requires_python=str(project_table.get("requires-python") or ""),
-        indexes=_indexes(packages),
+        indexes=uv_indexes(tool_uv, f"[tool.uv] of {project}"),
         sources=(str(lock),),
         notes=tuple(notes) if left_out else (),
     )
@@ -71,22 +72,6 @@ def _local(packages: list[Any], project: Mapping[str, Any]) -> Iterator[str]:
         is_folder = {"editable", "directory", "path", "virtual"} & set(source)
         if is_folder and name != str(project.get("name") or "").lower().replace("_", "-"):
             yield name
-
-
-def _indexes(packages: list[Any]) -> Indexes:
-    """Return the indexes of a lock, unless it has the default one alone."""
-    found = dict.fromkeys(
-        hidden(str(registry))
-        for package in packages
-        if (registry := _mapping(_mapping(package).get("source")).get("registry"))
-        and "://" in str(registry)
-    )
-    others = [url for url in found if plain(url) != plain(DEFAULT_INDEX)]
-    if not others:
-        return Indexes()
-    if len(others) == len(found):
-        return Indexes(others[0], tuple(others[1:]))
-    return Indexes("", tuple(others))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

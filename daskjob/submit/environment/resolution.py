@@ -50,13 +50,14 @@ def resolve(wanted: Wanted, *, target: Target, environ: Mapping[str, str]) -> Re
     """
     check_python(wanted.requires_python, wanted.subject, target)
     check_requirements(wanted, target)
+    indexes = wanted.indexes
+    urls = urls_for_pods(indexes, environ, wanted.subject)
     lines, notes = _lines(wanted, target, environ)
     check_limits(lines, wanted.subject)
-    indexes = wanted.indexes
     return Resolved(
         tuple(map(str, lines)),
         wanted.requires_python,
-        urls_for_pods(indexes),
+        urls,
         indexes.find_links,
         indexes.secret,
         (*wanted.notes, *notes),
