@@ -1,4 +1,4 @@
-"""Pods whose packages or code cannot be prepared: what ends, what is tried again, what is said."""
+"""Pods that cannot be prepared: which end, which are retried, and the messages."""
 
 from __future__ import annotations
 

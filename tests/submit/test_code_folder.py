@@ -1,4 +1,4 @@
-"""``--code DIR``: which files of a folder are code, and what is said of those that are not."""
+"""``--code DIR``: which files of a folder are sent, and the notes about the others."""
 
 from __future__ import annotations
 

@@ -378,7 +378,7 @@ def test_source_by_url_is_resolved(user: User) -> None:
 
 @pytest.fixture
 def project(user: User) -> Path:
-    """A project with a lock, of which the script is a part."""
+    """The script's project, which has a lock."""
     path = user.write(
         "pyproject.toml",
         '[project]\nname = "sums"\nversion = "1"\nrequires-python = ">=3.11"\n'

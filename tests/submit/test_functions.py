@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import daskjob
-from daskjob import AsyncJobClient, JobClient
+from daskjob import AsyncJobClient
 from daskjob.core.errors import UnknownArgument, UserFailure, WrongArgument, WrongType
 from daskjob.submit.functions.call import ARGUMENTS_LIMIT, SCRIPT_MODULE, call_of
 from daskjob.submit.functions.job import cluster_submission, local_job, settings_by_key
@@ -45,16 +45,6 @@ def fails(word):
 async def awaited(value):
     return [value, None]
 """
-
-
-@pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalJobs]:
-    monkeypatch.setenv("DASKJOB_STATE_DIR", str(tmp_path / "state"))
-    with JobClient.local() as client:
-        yield client
-        for job in client.list():
-            client.cancel(job.ref)
-            client.wait(job.ref, timeout_seconds=30, raise_on_failure=False)
 
 
 @pytest.fixture

@@ -14,9 +14,7 @@ import pytest
 from daskjob.core.errors import Conflict, UserFailure
 from daskjob.submit.generations import Identity, Step, acknowledge, start_generation
 from daskjob.submit.local import LocalJobs
-from tests.submit.test_local_submit import SUMS, client, job
-
-__all__ = ["client"]
+from tests.submit.test_local_submit import SUMS, job
 
 TASK = Identity("dagster", ("run", "step"), labels={"team": "blue"})
 WAITS = "import time; time.sleep(600)"

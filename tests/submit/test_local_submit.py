@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from daskjob.core.errors import Conflict, Invalid, NotFound, PolicyFailure, UserFailure
 from daskjob.core.manifests import Manifest
-from daskjob.submit.client.sync_client import JobClient
 from daskjob.submit.local import LocalJobs
 from daskjob.submit.local_background import NotStarted
-
-
-@pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalJobs]:
-    monkeypatch.setenv("DASKJOB_STATE_DIR", str(tmp_path / "state"))
-    with JobClient.local() as client:
-        yield client
-        for job in client.list():
-            client.cancel(job.ref)
-            client.wait(job.ref, timeout_seconds=30, raise_on_failure=False)
 
 
 def job(code: str, name: str = "sums", **spec: object) -> Manifest:

@@ -38,6 +38,11 @@ class RunOptions:
     install: bool = True
     set: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def packages_flag(self) -> str:
+        """The flag that names packages; empty if there is none."""
+        return "--with" if self.with_ else "--requirements" if self.requirements else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -81,6 +86,5 @@ def with_fields(manifest: Manifest, options: RunOptions) -> Manifest:
 
 def check_no_packages(options: RunOptions, why: str) -> None:
     """Reject packages of flags where they would have no effect."""
-    flag = "--with" if options.with_ else "--requirements" if options.requirements else ""
-    if flag:
+    if flag := options.packages_flag:
         raise click.UsageError(f"{flag} is for scripts: {why}")

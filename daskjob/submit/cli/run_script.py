@@ -126,8 +126,7 @@ def _standard_input() -> str:
 
 def _check_nothing_to_install(options: RunOptions) -> None:
     """Reject packages of flags that ``--no-install`` would leave out."""
-    flag = "--with" if options.with_ else "--requirements" if options.requirements else ""
-    if flag:
+    if flag := options.packages_flag:
         raise click.UsageError(f"{flag} installs packages, --no-install does not: leave out one")
 
 
