@@ -135,11 +135,15 @@ class _Rules:
 
     folder: str
     spec: GitIgnoreSpec
+    #: Without the patterns of folders (``build/``): git compares these with folders alone, and what
+    #: is below an ignored one is never asked about.
+    of_files: GitIgnoreSpec
 
     def judge(self, path: str) -> bool | None:
         """Return whether they ignore a path below the top; ``None``: they say nothing."""
         end = "/" if path.endswith("/") else ""
-        return self.spec.check_file(os.path.relpath(path, self.folder) + end).include
+        spec = self.spec if end else self.of_files
+        return spec.check_file(os.path.relpath(path, self.folder) + end).include
 
 
 def _read_rules(folder: Path, name: str) -> list[_Rules]:
@@ -153,7 +157,9 @@ def _read_rules(folder: Path, name: str) -> list[_Rules]:
     except OSError as error:
         raise UnfitCode(f"{path} cannot be read: {error.strerror}") from error
     try:
-        return [_Rules(str(folder), GitIgnoreSpec.from_lines(lines))]
+        of_files = [line for line in lines if not line.rstrip().endswith("/")]
+        specs = (GitIgnoreSpec.from_lines(lines), GitIgnoreSpec.from_lines(of_files))
+        return [_Rules(str(folder), *specs)]
     except ValueError as error:
         raise UnfitCode(f"{path} has a wrong pattern: {error}") from error
 
