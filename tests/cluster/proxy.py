@@ -64,8 +64,6 @@ class Request:
     code: int = 0
     #: Whether it was sent to the API server.
     forwarded: bool = False
-    #: The time of the response or of the failure.
-    ended_at: float = 0.0
 
     @property
     def writes(self) -> bool:
@@ -327,8 +325,6 @@ class FaultProxy:
             # The real server is unavailable: so is this one.
             passage.cut()
             return web.Response()
-        finally:
-            request.ended_at = time.monotonic()
 
     def ask(self, http: web.BaseRequest, body: bytes) -> Any:
         """Make the same request to the API server."""
@@ -487,6 +483,16 @@ def delayed(wait: Callable[[], Awaitable[object]]) -> Fault:
         answered = await passage.forward()
         await wait()
         return answered
+
+    return fault
+
+
+def held(seconds: float) -> Fault:
+    """Forward the request after this time: neither its response nor its events come earlier."""
+
+    async def fault(passage: Passage) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return await passage.forward()
 
     return fault
 

@@ -58,6 +58,8 @@ def assumed(with_crds: Kubernetes) -> Iterator[Kubernetes]:
         with_crds.image(of)
         native.name_image(image(of), name)
     with_crds.kubectl("apply", "-f", "-", stdin=json.dumps(_policy()))
+    # The API server takes a policy up some time after it is stored.
+    wait_until(lambda: not _is_pulled(with_crds), pause=0.2)
     # Other tests have nodes that only pretend.
     node = with_crds.kubectl("get", "nodes", "-l", "daskjob.test/node=real", "-o", "name").strip()
     with_crds.kubectl("label", "--overwrite", node, *NODE_LABELS)
@@ -68,6 +70,16 @@ def assumed(with_crds: Kubernetes) -> Iterator[Kubernetes]:
         _set_gpus(with_crds, node, "remove")
         with_crds.kubectl("label", node, *(f"{label.split('=')[0]}-" for label in NODE_LABELS))
         with_crds.kubectl("delete", "-f", "-", stdin=json.dumps(_policy()))
+
+
+def _is_pulled(kubernetes: Kubernetes) -> bool:
+    """Return whether a new pod's image ``latest`` would be pulled from its registry."""
+    container = {"name": "main", "image": next(iter(IMAGES))}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asked"}}
+    asked = json.dumps({**pod, "spec": {"containers": [container]}})
+    words = ("-n", NAMESPACE, "create", "--dry-run=server", "-o", "json", "-f", "-")
+    answer = json.loads(kubernetes.kubectl(*words, stdin=asked))
+    return bool(answer["spec"]["containers"][0]["imagePullPolicy"] == "Always")
 
 
 def _set_gpus(kubernetes: Kubernetes, node: str, op: str, *value: str) -> None:
