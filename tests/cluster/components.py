@@ -172,7 +172,8 @@ def kube_apiserver(platform: Platform) -> Unit:
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             # `tests/documented` changes the sizes of pods by a policy.
-            "--feature-gates=MutatingAdmissionPolicy=true",
+            # Image volumes are on by default since 1.35.
+            "--feature-gates=MutatingAdmissionPolicy=true,ImageVolume=true",
             "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
             "--allow-privileged=true",
             f"--kubelet-client-certificate={pki.certificate('admin')}",
@@ -232,22 +233,28 @@ def kube_scheduler(platform: Platform) -> Unit:
 def containerd(platform: Platform, pause: str) -> Unit:
     """The container runtime; ``pause`` names the image that holds a pod's namespaces."""
     config = f"""\
-version = 2
+version = 3
 root = "{platform.folder / "containerd"}"
 state = "{platform.folder / "containerd-state"}"
 [grpc]
   address = "{platform.containerd_socket}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{pause}"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "{pause}"
+[plugins."io.containerd.cri.v1.runtime"]
   # Without CAP_SYS_RESOURCE no process may get a score below its parent's, and no pod starts.
   restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
   # There may be another version in the PATH.
   runtime_path = "{runtime_program("containerd-shim-runc-v2")}"
-[plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "/usr/lib/cni"
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = ["/usr/lib/cni"]
   conf_dir = "{platform.folder / "cni"}"
+[plugins."io.containerd.metadata.v1.bolt"]
+  # A test's cluster need not survive a power failure.
+  no_sync = true
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
 """
     (platform.folder / "cni").mkdir(exist_ok=True)
     (platform.folder / "cni" / "10-bridge.conflist").write_text(_cni(platform))
@@ -284,6 +291,7 @@ def kubelet(platform: Platform) -> Unit:
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "containerRuntimeEndpoint": f"unix://{platform.containerd_socket}",
+        "featureGates": {"ImageVolume": True},
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": platform.cgroup,
         "failSwapOn": False,

@@ -26,6 +26,7 @@ from tests.cluster.cache import exclusive
 from tests.cluster.components import Platform
 from tests.cluster.network import SLOTS, Network, connect, disconnect, run
 from tests.cluster.packages import Missing, ensure_packages, program
+from tests.cluster.runtime import runtime_program
 
 #: Short, since the path of a Unix socket has at most 107 characters; on a disk, since images are
 #: large.
@@ -150,7 +151,9 @@ class NativeCluster:
 
     def _images(self, *arguments: str) -> str:
         socket = str(self.platform.containerd_socket)
-        return run([program("ctr"), "--address", socket, "-n", "k8s.io", "images", *arguments])
+        return run(
+            [runtime_program("ctr"), "--address", socket, "-n", "k8s.io", "images", *arguments]
+        )
 
     # Starting
 

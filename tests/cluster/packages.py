@@ -12,7 +12,6 @@ from tests.cluster.cache import exclusive, say
 
 #: A program (or a file of it), and its Debian package.
 PROGRAMS = {
-    "containerd": "containerd",
     "runc": "runc",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "iptables": "iptables",
@@ -27,7 +26,6 @@ PROGRAMS = {
     "unshare": "util-linux",
     "setsid": "util-linux",
     "mount": "mount",
-    "ctr": "containerd",
     "mmdebstrap": "mmdebstrap",
     "buildah": "buildah",
     "gcc": "gcc",

@@ -1,9 +1,10 @@
 """containerd, built from its Go module and kept in the cache, as Kubernetes' own programs are.
 
-Not Debian 12's: 1.6.20 loses output. When a container ends, it closes its end of the pipe before it
-has read what is left there: on a busy machine, the last 60 KB of a container that writes fast. This
-version reads to the end. ``containerd/go.mod`` and ``go.sum``
-pin the version; it is a module of its own, since its dependencies are older than Kubernetes'.
+Not Debian 12's: 1.6.20 has no image volumes (2.1 is the first version that has), and it loses output.
+When a container ends, it closes its end of the pipe before it has read what is left there: on a busy
+machine, the last 60 KB of a container that writes fast. This version reads to the end.
+``containerd/go.mod`` and ``go.sum`` pin the version; it is a module of its own, since its dependencies
+have other versions than Kubernetes'.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from tests.cluster.cache import input_hash, kept, say
 
 MODULE = Path(__file__).parent / "containerd"
 PROGRAMS = {
-    name: f"github.com/containerd/containerd/cmd/{name}"
-    for name in ("containerd", "containerd-shim-runc-v2")
+    name: f"github.com/containerd/containerd/v2/cmd/{name}"
+    for name in ("containerd", "containerd-shim-runc-v2", "ctr")
 }
 #: Without storage drivers that need C libraries: nodes use overlayfs.
 FLAGS = (
@@ -25,7 +26,7 @@ FLAGS = (
     "-mod=readonly",
     "-buildvcs=false",
     "-ldflags=-s -w",
-    "-tags=no_aufs,no_btrfs,no_devmapper,no_zfs",
+    "-tags=no_btrfs,no_devmapper,no_zfs",
 )
 
 

@@ -93,8 +93,8 @@ def test_missing_programs_are_listed_in_one_message_if_they_cannot_be_installed(
     with pytest.raises(Missing) as raised:
         packages.ensure_packages()
     message = str(raised.value)
-    assert "containerd, runc" in message
-    assert "apt-get install buildah conntrack containerd" in message
+    assert "needs runc, iptables, conntrack" in message
+    assert "apt-get install buildah conntrack ethtool" in message
 
 
 def test_versions_of_builds_are_pinned() -> None:
