@@ -56,6 +56,42 @@ _TEMPORARY = re.compile(
     r"|server error.{0,20}\b50[0234]\b|no space left on device",
     re.IGNORECASE,
 )
+#: What git says; what that means with a login, and without one where that is something else.
+_GIT_FAILURES = (
+    (
+        r"no user exists for uid",
+        "ssh, which {url} needs, knows only users of the image's /etc/passwd. Use an https URL, or "
+        "run the pods as a user of the image.",
+        "",
+    ),
+    (
+        r"cannot run ssh",
+        "the image has no ssh, which {url} needs. Use an https URL, or an image with ssh.",
+        "",
+    ),
+    (
+        r"host key verification failed",
+        "the key of the server of {url} is not in known_hosts of the Secret that "
+        "code.git.secretName names. Add the output of ssh-keyscan.",
+        "the server of {url} is unknown. Name a Secret with ssh-privatekey and known_hosts in "
+        "code.git.secretName.",
+    ),
+    (
+        r"could not read (username|password)|authentication failed|permission denied \("
+        r"|returned error: 40[13]|access denied",
+        "{url} rejects the login. Correct the Secret that code.git.secretName names, or let its "
+        "user read the repository.",
+        "{url} asks for a login. Name a Secret in code.git.secretName: --code-secret NAME.",
+    ),
+    (
+        r"repository\b.{0,300}\bnot found|not appear to be a git repository",
+        "{url} is no repository that the login may read. Check the URL, and the Secret that "
+        "code.git.secretName names.",
+        "{url} is no repository that everyone may read. Check the URL, or name a Secret with a "
+        "login in code.git.secretName: --code-secret NAME.",
+    ),
+)
+_NO_COMMIT = re.compile("not our ref|not a tree|unable to read tree|unadvertised object")
 _LOGIN = re.compile(r"(://)[^/\s]*@")
 _HASHES = re.compile(r"\s+--hash[= ]\S+")
 _COMMENT = re.compile(r"(^|\s)#.*$")
@@ -404,33 +440,50 @@ def fetch(
 
     Raises ``Failed``.
     """
-    git = shutil.which("git")
+    git, login = shutil.which("git"), login or {}
     if git is None:
         raise Failed(
-            NEVER, "the image has no git. Use an image with git, or send the code in ConfigMaps."
+            NEVER,
+            "the image has no git. Use an image with git, or send the code in ConfigMaps: "
+            "--code FOLDER.",
         )
     _empty(folder)
-    environment = _git_environment(url, work, login or {})
+    environment = _git_environment(url, work, login)
     here = [git, "-c", "safe.directory=*", "-c", "advice.detachedHead=false", "-C", str(folder)]
-    _git([*here, "init", "--quiet"], environment, url)
-    _git([*here, "remote", "add", "origin", url], environment, url)
-    code, _ = _run([*here, "fetch", "--quiet", "--depth=1", "origin", commit], environment)
-    if code:
+
+    def run(*words: str) -> Failed | None:
+        code, output = _run([*here, *words], environment)
+        return _git_failure(output, url, commit, bool(login)) if code else None
+
+    failed = run("init", "--quiet") or run("remote", "add", "origin", url)
+    failed = failed or run("fetch", "--quiet", "--depth=1", "origin", commit)
+    if failed and failed.code == NEVER and not _git_reason(failed.output):
         # Some servers give out no single commits.
-        every = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
-        _git([*here, "fetch", "--quiet", "origin", *every], environment, url)
-    _git([*here, "checkout", "--quiet", "--detach", commit], environment, url)
+        every = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
+        failed = run("fetch", "--quiet", "origin", *every)
+    failed = failed or run("checkout", "--quiet", "--detach", commit)
+    if failed:
+        raise failed
     shutil.rmtree(str(folder / ".git"), ignore_errors=True)
 
 
-def _git(command: Sequence[str], environment: Mapping[str, str], url: str) -> None:
-    code, output = _run(command, environment)
-    if not code:
-        return
+def _git_failure(output: str, url: str, commit: str, has_login: bool) -> Failed:
+    """Return the failure of git: what is wrong, and whether another try may help."""
     if _TEMPORARY.search(output):
-        raise Failed(LATER, f"the server of {url} did not answer.", output)
+        return Failed(LATER, f"the server of {url} did not answer.", output)
+    with_login, without = _git_reason(output) or ("", "")
+    sentence = (with_login if has_login else without or with_login).format(url=url)
+    if not sentence and _NO_COMMIT.search(output):
+        sentence = f"{url} has no commit {commit}. Push it, or name another commit."
     step = "Check the URL, the commit, and the Secret with the login."
-    raise Failed(NEVER, f"the code cannot be fetched from {url}. {step}", output)
+    return Failed(NEVER, sentence or f"the code cannot be fetched from {url}. {step}", output)
+
+
+def _git_reason(output: str) -> tuple[str, str] | None:
+    for said, with_login, without in _GIT_FAILURES:
+        if re.search(said, output, re.IGNORECASE):
+            return with_login, without
+    return None
 
 
 def _git_environment(url: str, work: Path, login: Mapping[str, str]) -> dict[str, str]:
@@ -516,7 +569,13 @@ def _install_failure(output: str, wanted: Sequence[Line], sources: Sequence[str]
         return Failed(NEVER, sentence, output)
     for name in KEPT:
         there = _installed(name)
-        if there and re.search(rf"\b{name}\s?[=<>!~]", lowered) and "conflict" in lowered:
+        is_said = (
+            re.search(rf"\b{name}\s?[=<>!~]", lowered)
+            if "conflict" in lowered
+            # Of uv; it names ours only if that is the reason.
+            else "no solution found" in lowered and f"{name}=={there}" in lowered
+        )
+        if there and is_said:
             sentence = (
                 f"the requirements clash with {name} {there} of the image, which all roles share. "
                 f"Use an image with another {name}, or other versions of the packages."

@@ -43,9 +43,11 @@ KEPT_STEPS = 300
 #: The length of a failed build's output in the error.
 LOG_LINES = 25
 #: The images of a checkout.
-NAMES = ("dask", "operator", "dask2025", "jupyter")
+NAMES = ("dask", "operator", "dask2025", "jupyter", "conda")
 #: With these, `dask-worker` and `dask worker` both work; the pandas is of that year, too.
 DASK_2025 = ("dask==2025.7.0", "distributed==2025.7.0", "pandas==2.3.1")
+#: In the image `conda`.
+UV = "uv==0.13.9"
 #: The folders of images that are not named like theirs.
 FOLDERS = {"dask2025": "dask"}
 
@@ -177,7 +179,7 @@ def recipe(name: str, root: Path = ROOT) -> Recipe:
     """Return the recipe of an image of a checkout.
 
     ``dask`` and ``operator``; ``dask2025``, which is ``dask`` with Dask of that year; ``jupyter``,
-    which is ``dask`` with JupyterLab.
+    which is ``dask`` with JupyterLab; ``conda``, a Python like conda's with Dask, uv and git.
     """
     dockerfile = (root / "images" / FOLDERS.get(name, name) / "Dockerfile").read_text()
     if name == "jupyter":
@@ -192,6 +194,11 @@ def recipe(name: str, root: Path = ROOT) -> Recipe:
     if name == "dask2025":
         arguments["PACKAGES"] = " ".join(DASK_2025)
         return Recipe(name, dockerfile, arguments, base=base)
+    if name == "conda":
+        arguments |= {"PACKAGES": " ".join(pinned("dask", "distributed")), "UV": UV}
+        files = {"as_conda.py": root / "images/conda/as_conda.py"}
+        made_of = ("docker",) if base is None else (DEBIAN, *GIT_OPTIONS)
+        return Recipe(name, dockerfile, arguments, files, _git, made_of, base)
     parts = ("pyproject.toml", "README.md", "LICENSE", "daskjob")
     files = {part: root / part for part in parts}
     return Recipe(name, dockerfile, arguments, files, base=base, in_steps=True)
@@ -253,14 +260,47 @@ def base_recipe() -> Recipe:
 
 
 def _debian(context: Path, log: Log) -> None:
-    settings = [f"--aptopt={setting}" for setting in _apt_settings()]
-    target, mmdebstrap = context / "rootfs.tar", program("mmdebstrap")
-    log.run(mmdebstrap, *DEBIAN_OPTIONS, *settings, DEBIAN, str(target), *debian_sources())
+    target = context / "rootfs.tar"
+    _bootstrap(target, DEBIAN_OPTIONS, log)
     with tarfile.open(target, "a") as rootfs:
         for name in EMPTY_FOLDERS:
             folder = tarfile.TarInfo(f"./{name}")
             folder.type, folder.mode = tarfile.DIRTYPE, 0o755
             rootfs.addfile(folder)
+
+
+GIT_OPTIONS = (
+    # The files of git and of all that it needs, without their scripts.
+    "--variant=extract",
+    "--include=git",
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+    "--skip=output/dev",
+    # Nothing that a fetch calls is in Perl.
+    *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man", "perl")),
+    "--dpkgopt=path-exclude=/usr/lib/*/perl/*",
+)
+
+
+def _git(context: Path, log: Log) -> None:
+    """Create ``git.tar``, which the image's base gets: its own sources of packages are unset.
+
+    The base of Docker's builds has sources: there the archive has one empty folder.
+    """
+    target = context / "git.tar"
+    if not docker_answers():
+        _bootstrap(target, GIT_OPTIONS, log)
+        return
+    with tarfile.open(target, "w") as archive:
+        folder = tarfile.TarInfo("opt")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(folder)
+
+
+def _bootstrap(target: Path, options: tuple[str, ...], log: Log) -> None:
+    """Create an archive with files of Debian's packages."""
+    settings = [f"--aptopt={setting}" for setting in _apt_settings()]
+    mmdebstrap = program("mmdebstrap")
+    log.run(mmdebstrap, *options, *settings, DEBIAN, str(target), *debian_sources())
 
 
 def _apt_settings() -> Iterator[str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from daskjob.in_pod import LATER, NEVER, Failed, fetch, unpack
-from tests.in_pod.conftest import Pod
+from tests.in_pod import git_server
+from tests.in_pod.conftest import Pod, Prepared
 
 
 def archive(*members: tarfile.TarInfo, kind: str = "w:gz") -> bytes:
@@ -103,24 +104,9 @@ def test_damaged_archive_names_its_configmaps(pod: Pod, tmp_path: Path) -> None:
 @pytest.fixture
 def repository(tmp_path: Path) -> tuple[str, str, str]:
     """A repository with two commits: its path, and their hashes."""
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    settings = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *settings, *words], cwd=folder, check=True, capture_output=True, text=True
-        )
-        return done.stdout.strip()
-
-    git("init", "--quiet")
-    commits = []
-    for text in ("one", "two"):
-        (folder / "app.py").write_text(text)
-        git("add", "app.py")
-        git("commit", "--quiet", "-m", text)
-        commits.append(git("rev-parse", "HEAD"))
-    return folder.as_uri(), commits[0], commits[1]
+    folder = tmp_path / "served/repository"
+    first, second = git_server.repository(folder, {"app.py": "one"}, {"app.py": "two"})
+    return folder.as_uri(), first, second
 
 
 def test_commit_is_fetched_also_if_it_is_not_the_newest(
@@ -141,8 +127,85 @@ def test_missing_commit_is_final(
     code = {"git": {"url": repository[0], "commit": "0a" * 20}, "folder": str(tmp_path / "code")}
     done = pod.prepare(code=code)
     assert done.code == NEVER
-    assert "the code cannot be fetched" in done.message
-    assert "Check the URL, the commit" in done.message
+    assert done.message.startswith(f"{repository[0]} has no commit {'0a' * 20}. Push it")
+
+
+def test_private_repository_needs_the_login_of_a_secret(
+    pod: Pod, repository: tuple[str, str, str], tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    _, _, commit = repository
+
+    def prepared(path: str, login: Path | None) -> Prepared:
+        git = {"url": f"{url}{path}", "commit": commit}
+        given = {**git, "login": str(login)} if login else git
+        return pod.prepare(code={"git": given, "folder": str(tmp_path / "code")})
+
+    secret.mkdir()
+    (secret / "username").write_text("robot-7")
+    (secret / "password").write_text("s3cr3t-pw\n")
+    with git_server.served(tmp_path / "served", "robot-7:s3cr3t-pw") as url:
+        done = prepared("/repository/.git", secret)
+        assert done.code == 0, done.log
+        assert (tmp_path / "code/app.py").read_text() == "two"
+        missing = prepared("/other.git", secret)
+        without = prepared("/repository/.git", None)
+        (secret / "password").write_text("wr0ng-pw")
+        wrong = prepared("/repository/.git", secret)
+    assert [found.code for found in (missing, without, wrong)] == [NEVER] * 3
+    assert missing.message.startswith(f"{url}/other.git is no repository that the login may read.")
+    assert without.message.startswith(f"{url}/repository/.git asks for a login. Name a Secret")
+    assert wrong.message.startswith(f"{url}/repository/.git rejects the login. Correct the Secret")
+    assert "s3cr3t-pw" not in done.log + missing.log + missing.message
+    assert "wr0ng-pw" not in wrong.log + wrong.message
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("No user exists for uid 4711", "knows only users of the image's /etc/passwd"),
+        ("error: cannot run ssh: No such file or directory", "the image has no ssh, which"),
+        ("Host key verification failed.", "is unknown. Name a Secret with ssh-privatekey and"),
+        ("git@h.test: Permission denied (publickey).", "ssh://h.test/a asks for a login."),
+        ("ERROR: Repository not found.", "is no repository that everyone may read."),
+    ],
+)
+def test_failures_of_ssh_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, sentence: str
+) -> None:
+    git = tmp_path / "bin/git"
+    git.parent.mkdir()
+    git.write_text(f'#!/bin/sh\ncase "$*" in *" fetch "*) echo "{said}"; exit 128;; esac\n')
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{git.parent}:/usr/bin:/bin")
+    with pytest.raises(Failed) as caught:
+        fetch("ssh://h.test/a", "0a" * 20, tmp_path / "code", work=tmp_path)
+    assert sentence in caught.value.sentence
+
+
+def test_submodules_and_large_files_stay_where_they_are(pod: Pod, tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    files = {".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", "a.bin": pointer}
+    folder = tmp_path / "repository"
+    _, other = git_server.repository(tmp_path / "other", {"a": "1"}, {"a": "2"})
+    (commit,) = git_server.repository(folder, files)
+    entry = f"160000,{other},part"
+    git = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    module = f'[submodule "part"]\n\tpath = part\n\turl = {tmp_path / "other"}\n'
+    (folder / ".gitmodules").write_text(module)
+    for words in (
+        ["add", ".gitmodules"],
+        ["update-index", "--add", "--cacheinfo", entry],
+        ["commit", "--quiet", "-m", "part"],
+    ):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    assert head != commit
+    code = {"git": {"url": folder.as_uri(), "commit": head}, "folder": str(tmp_path / "code")}
+    done = pod.prepare(code=code)
+    assert done.code == 0, done.log
+    assert (tmp_path / "code/a.bin").read_text() == pointer
+    assert list((tmp_path / "code/part").iterdir()) == []
 
 
 def test_silent_git_server_is_worth_another_try(pod: Pod, tmp_path: Path) -> None:

@@ -88,6 +88,13 @@ def test_package_that_needs_another_dask_is_a_clash(either: Pod, wheels: Path) -
     assert "old-dask-tool 1.0 needs dask<2000, which clashes with dask" in done.message
 
 
+def test_loose_package_that_needs_another_dask_is_a_clash(either: Pod, wheels: Path) -> None:
+    with index(wheels) as url:
+        done = either.prepare(requirements=["old-dask-tool"], indexURLs=[url])
+    assert done.code == NEVER
+    assert done.message.startswith(f"the requirements clash with dask {DASK} of the image")
+
+
 def test_missing_package_is_named_with_the_last_lines(either: Pod, wheels: Path) -> None:
     with index(wheels) as url:
         done = either.prepare(requirements=["colours==7.0"], indexURLs=[url])

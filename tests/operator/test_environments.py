@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, fresh_namespace
+from tests.in_pod import git_server
 from tests.in_pod.wheels import wheel
 from tests.operator.installed import Operator
 from tests.operator.jobs import condition, ended, job, python_job
@@ -46,7 +48,7 @@ class Index(SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(page)
 
-os.chdir("/wheels")
+os.chdir("/files")
 HTTPServer(("", 8000), Index).serve_forever()
 """
 SECURE: Manifest = {
@@ -57,6 +59,8 @@ SECURE: Manifest = {
     "runAsUser": 4711,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+#: Where servers have their files.
+FILES = "/files"
 #: Where Dask writes.
 TMP: Manifest = {"name": "tmp", "emptyDir": {}}
 
@@ -129,6 +133,8 @@ def place(
         wheel(wheels, "shapes", "2.0", ["colours>=1"])
         wheel(wheels, "colours", "1.0")
         wheel(wheels, "old-dask-tool", "1.0", ["dask<2000"])
+        wheel(wheels, "dask-tool", "1.0", ["dask>=2024", "distributed"])
+        wheel(wheels, "toolz", "99.0")
         items = {"apiVersion": "v1", "kind": "List", "items": index_objects(made.image, wheels)}
         kubectl("create", "-f", "-", stdin=json.dumps(items))
         kubectl("wait", "pod/index", "--for=condition=Ready", "--timeout=120s")
@@ -138,38 +144,46 @@ def place(
 def index_objects(image: str, wheels: Path) -> list[Manifest]:
     """The pod that serves the wheels, with its ConfigMap and its Service."""
     files = {p.name: base64.b64encode(p.read_bytes()).decode() for p in wheels.iterdir()}
+    return server_objects("index", image, files, ["python", "-c", INDEX])
+
+
+def server_objects(
+    name: str, image: str, files: dict[str, str], args: list[str], **container: Any
+) -> list[Manifest]:
+    """A pod that serves files at port 8000, with its ConfigMap and its Service."""
     server = {
-        "name": "index",
+        "name": name,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["python", "-c", INDEX],
+        "args": args,
         "securityContext": SECURE,
         "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
         "volumeMounts": [
-            {"name": "wheels", "mountPath": "/wheels"},
+            {"name": "files", "mountPath": FILES},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
+        **container,
     }
-    volumes = [{"name": "wheels", "configMap": {"name": "wheels"}}, TMP]
+    volumes = [{"name": "files", "configMap": {"name": f"files-of-{name}"}}, TMP]
     pod = {"terminationGracePeriodSeconds": 1, "containers": [server], "volumes": volumes}
-    labels = {"app": "index"}
+    labels = {"app": name}
     return [
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": "wheels"},
+            "metadata": {"name": f"files-of-{name}"},
             "binaryData": files,
         },
         {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": "index", "labels": labels},
+            "metadata": {"name": name, "labels": labels},
             "spec": pod,
         },
         {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"name": "index"},
+            "metadata": {"name": name},
             "spec": {"selector": labels, "ports": [{"port": 8000}]},
         },
     ]
@@ -308,6 +322,196 @@ def test_each_failure_ends_the_job_before_its_code_starts_and_says_what_to_do(
         runner = json.loads(place.kubectl("get", "pod", f"{name}-runner", "-o", "json"))
         (main,) = runner["status"]["containerStatuses"]
         assert not main.get("containerID"), main
+
+
+#: What a pod of the image `conda` has, seen in a role: paths are those of modules.
+CONDA_ROLES = """
+import json, os
+from distributed import Client
+def found(dask_worker=None, dask_scheduler=None):
+    import sys, dask, distributed, toolz, dask_tool, shapes, app.parts
+    modules = (dask, distributed, toolz, dask_tool, shapes, app.parts)
+    return [sys.prefix, sys.base_prefix, *(m.__file__ for m in modules), app.parts.NAME]
+with Client() as client:
+    client.wait_for_workers(1)
+    roles = {"runner": found(), "scheduler": client.run_on_scheduler(found)}
+    roles["worker"] = list(client.run(found).values())[0]
+    roles["task"] = client.submit(found).result()
+open(os.environ["DASKJOB_RESULT_FILE"], "w").write(json.dumps(roles))
+"""
+#: The commands of all processes of a container, each in a line.
+COMMANDS = """
+import pathlib
+for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    print(path.read_bytes().replace(b"\\0", b" ").decode())
+"""
+LOGIN = {"username": "reader", "password": "s3cr3t-of-git"}
+WRONG_LOGIN = {"username": "reader", "password": "wr0ng-for-git"}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A private repository in the cluster, and an image like conda's with uv and git."""
+
+    place: Place
+    image: str
+    #: Hashes of commits; the first is not at the end of a branch.
+    commits: list[str]
+
+    def code(self, commit: str = "", secret: str = "git-login") -> Manifest:
+        """The code of a job, by default of the first commit."""
+        url = f"http://git.{self.place.namespace}.svc:8000/app.git"
+        git = {"url": url, "commit": commit or self.commits[0], "secretName": secret}
+        return {"git": git, "paths": ["src", "."]}
+
+    def gate(self, *steps: str) -> None:
+        """Shut or open the server's gate, or wait for the next request that it holds."""
+        paths = [f"http://127.0.0.1:8000/gate/{step}" for step in steps]
+        ask = "import sys, urllib.request as r; [r.urlopen(url) for url in sys.argv[1:]]"
+        self.place.kubectl("exec", "git", "--", "python", "-c", ask, *paths)
+
+
+@pytest.fixture(scope="module")
+def repository(
+    place: Place, kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory
+) -> Repository:
+    """A git server that asks for a login."""
+    image = kubernetes.image("conda")
+    folder = tmp_path_factory.mktemp("git") / "app"
+    old = {"src/app/parts.py": "NAME = 'old'\n", "roles.py": CONDA_ROLES}
+    commits = git_server.repository(folder, old, {"src/app/parts.py": "NAME = 'new'\n"})
+    bundle = folder.parent / "app.bundle"
+    subprocess.run(["git", "-C", folder, "bundle", "create", "-q", bundle, "main"], check=True)
+    files = {"app.bundle": bundle, "server.py": Path(git_server.__file__)}
+    data = {name: base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
+    clone = f"git clone --quiet --bare {FILES}/app.bundle /tmp/served/app.git"
+    args = ["sh", "-c", f"{clone} && exec python {FILES}/server.py /tmp/served 8000"]
+    env = [
+        {
+            "name": key.upper(),
+            "valueFrom": {"secretKeyRef": {"name": "git-login", "key": key}},
+        }
+        for key in LOGIN
+    ]
+    secrets = [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/basic-auth",
+            "metadata": {"name": name},
+            "stringData": login,
+        }
+        for name, login in (("git-login", LOGIN), ("wrong-login", WRONG_LOGIN))
+    ]
+    objects = [*secrets, *server_objects("git", image, data, args, env=env)]
+    items = {"apiVersion": "v1", "kind": "List", "items": objects}
+    place.kubectl("create", "-f", "-", stdin=json.dumps(items))
+    place.kubectl("wait", "pod/git", "--for=condition=Ready", "--timeout=120s")
+    return Repository(place, image, commits)
+
+
+def test_conda_image_gets_packages_by_uv_and_code_by_git_with_a_login(
+    place: Place, repository: Repository
+) -> None:
+    requirements = ["shapes", "toolz", "dask-tool"]
+    wanted = job(
+        repository.image,
+        "python",
+        "roles.py",
+        name="conda",
+        dask=True,
+        environment={"requirements": requirements, "indexURLs": [place.index]},
+        code=repository.code(),
+    )
+    repository.gate("shut")
+    place.start(wanted)
+    # The runner, the scheduler and the worker.
+    repository.gate("held", "held", "held")
+    pods = place.kubectl("get", "pods", "-l", "dask.org/cluster-name=conda", "-o", "name").split()
+    assert len(pods) == 3
+    for pod in pods:
+        init = (pod, "-c", "daskjob-environment")
+        commands = place.kubectl("exec", *init, "--", "python", "-c", COMMANDS)
+        assert "/git-remote-http origin http://git." in commands
+        assert LOGIN["password"] not in commands
+        log = place.kubectl("logs", *init)
+        # The words of uv, and what was not in the image.
+        assert "environment at: /opt/conda" in log
+        assert "daskjob: installed colours==1.0, dask-tool==1.0, shapes==1.0\n" in log
+    repository.gate("open")
+    status = place.until("conda", ended)["status"]
+    assert status["jobStatus"] == "Successful", status
+    result = status["result"]
+    assert set(result) == {"runner", "scheduler", "worker", "task"}
+    for role, found in result.items():
+        prefix, base_prefix, *modules, name = found
+        assert (prefix, base_prefix, name) == ("/opt/conda", "/opt/conda", "old"), role
+        images, others = modules[:3], modules[3:]
+        assert all(path.startswith("/opt/conda/lib/python3.") for path in images), images
+        assert others == [
+            "/daskjob/packages/dask_tool.py",
+            "/daskjob/packages/shapes.py",
+            "/daskjob/code/src/app/parts.py",
+        ]
+    assert_unseen(place, LOGIN["password"])
+
+
+def test_failures_of_uv_and_git_say_what_to_do_and_pip_replaces_uv(
+    place: Place, repository: Repository
+) -> None:
+    def environment(*requirements: str) -> Manifest:
+        return {"environment": {"requirements": requirements, "indexURLs": [place.index]}}
+
+    wrong, image = "0a" * 20, repository.image
+    jobs: dict[str, tuple[str, Manifest, str]] = {
+        "no-package": (
+            image,
+            environment("no-such-package"),
+            "no-such-package cannot be installed",
+        ),
+        "uv-clash": (image, environment("old-dask-tool"), "the requirements clash with dask 20"),
+        "no-commit": (image, {"code": repository.code(wrong)}, f"has no commit {wrong}. Push it"),
+        "bad-login": (
+            image,
+            {"code": repository.code(secret="wrong-login")},
+            "svc:8000/app.git rejects the login. Correct the Secret that code.git.secretName names",
+        ),
+        "no-git": (place.image, {"code": repository.code()}, "the image has no git. Use an image"),
+    }
+    no_uv = python_job(
+        image, PRINTS.format(code=0), name="no-uv", workers=0, **environment("shapes", "toolz")
+    )
+    # uv is in a folder of its own.
+    path = {"name": "PATH", "value": "/opt/conda/bin:/usr/bin:/bin"}
+    no_uv["spec"]["job"]["spec"]["containers"][0]["env"] = [path]
+    place.start(
+        no_uv,
+        *(
+            job(used, "true", name=name, workers=0, backoffLimit=0, **spec)
+            for name, (used, spec, _) in jobs.items()
+        ),
+    )
+    for name, (_, _, words) in jobs.items():
+        status = place.until(name, ended)["status"]
+        assert (status["jobStatus"], status["reason"]) == ("Failed", "EnvironmentFailed"), status
+        assert words in status["message"].splitlines()[0]
+        assert status["exitCode"] == 78
+    status = place.until("no-uv", ended)["status"]
+    assert status["jobStatus"] == "Successful", status
+    log = place.kubectl("logs", "no-uv-runner", "-c", "daskjob-environment")
+    # The words of pip, which the image has for new environments only.
+    assert "Requirement already satisfied: toolz in /opt/conda/lib/python3." in log
+    assert_unseen(place, LOGIN["password"], WRONG_LOGIN["password"])
+
+
+def assert_unseen(place: Place, *secrets: str) -> None:
+    """Assert that no object but the Secrets has a text, nor any log of a pod's containers."""
+    kinds = "daskjobs,daskclusters,pods,configmaps,events"
+    seen = place.kubectl("get", kinds, "-o", "json")
+    for pod in place.kubectl("get", "pods", "-o", "name").split():
+        seen += place.kubectl("logs", pod, "--all-containers", "--ignore-errors")
+    for secret in secrets:
+        assert secret not in seen
 
 
 def test_workers_that_cannot_be_prepared_are_named_and_do_not_crash_for_ever(

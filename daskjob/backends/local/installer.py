@@ -36,6 +36,8 @@ _WORDS = (
     ("of the image, which all roles share", "of this environment"),
     ("of the image", "of this environment"),
     ("the image has no git. Use an image with git", "there is no git. Install it"),
+    ("the image has no ssh", "there is no ssh"),
+    ("or an image with ssh", "or install ssh"),
     ("Use an image with", "Choose an environment (--python) with"),
     ("use an image with", "choose an environment (--python) with"),
 )
