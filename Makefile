@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN = $$(PYTHON="$(PYTHON)" scripts/venv)/bin
 export PYTHON
+# Tests start hundreds of processes of Python, and pods that cannot write to the packages that they
+# mount. Where this is set, each of them compiles all that it imports: of Prefect, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 # The number of processes that run the tests, each with its own Kubernetes.
 JOBS ?= 1
 # Distribute whole files, since the tests of a file share an operator. Sorting by the number of tests
