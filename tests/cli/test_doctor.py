@@ -329,11 +329,15 @@ def test_connection_that_fails_is_the_only_line(
 
 def test_this_machine_is_checked_without_a_cluster(daskjob: Daskjob) -> None:
     daskjob.variables["KUBECONFIG"] = "/none"
+    daskjob.variables["UV_DEFAULT_INDEX"] = "http://127.0.0.1:1/simple"
     done = daskjob("doctor")
+    # Without an index, runs and jobs work.
+    assert "warning  package index: http://127.0.0.1:1/simple is of no use from here" in done.text
     assert done.code == 0, done.text
-    checks = [line.split(":")[0].split(maxsplit=1)[1] for line in done.text.splitlines()]
-    assert [name for name in checks if not name.startswith(" ")] == [
-        *("dask", "state directory", "temporary space", "shared memory", "packages", "open files")
+    lines = [line for line in done.text.splitlines() if not line.startswith(" ")]
+    assert [line.split(":")[0].split(maxsplit=1)[1] for line in lines] == [
+        *("dask", "state directory", "temporary space", "shared memory"),
+        *("packages", "package index", "open files"),
     ]
     (daskjob.folder / "file").write_text("")
     done = daskjob("doctor", env={"DASKJOB_STATE_DIR": str(daskjob.folder / "file" / "x")})

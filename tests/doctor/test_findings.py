@@ -6,6 +6,8 @@ import base64
 import copy
 import json
 import os
+import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,11 +21,13 @@ from daskjob.submit.doctor.cluster.operator import lease_finding
 from daskjob.submit.doctor.cluster.short_pod import judged
 from daskjob.submit.doctor.machine.dask_versions import OLDEST, dask_versions
 from daskjob.submit.doctor.machine.open_files import open_files
+from daskjob.submit.doctor.machine.package_index import package_index
 from daskjob.submit.doctor.machine.packages import packages
 from daskjob.submit.doctor.machine.shared_memory import shared_memory
 from daskjob.submit.doctor.machine.state_folder import state_folder
 from daskjob.submit.environment.uv import find_uv
 from daskjob.submit.installing import chart
+from tests.submit.package_index import Index, serving, variables_for
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 HERE = Versions("3.11.7", "2026.8.0", "2026.8.0")
@@ -174,6 +178,71 @@ def test_missing_or_broken_uv_is_a_warning_with_the_command(tmp_path: Path) -> N
         assert found.state == "warning"
         assert found.fix == "pip install 'daskjob[uv]'"
         assert uv in found.text
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    with serving(Index(folder, max_age_seconds=600)) as found:
+        found.add("packaging", "25.0")
+        yield found
+
+
+def test_index_that_answers_is_ok_and_asked_each_time(index: Index, tmp_path: Path) -> None:
+    environ = variables_for(index, tmp_path)
+    for count in (1, 2):
+        found = package_index(find_uv(environ), tmp_path, environ)
+        assert (found.state, found.text) == ("ok", f"{index.url} answers from here")
+        assert index.asked.count("/simple/packaging/") == count
+
+
+def test_index_that_does_not_answer_is_a_warning_with_the_other_ways(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daskjob.submit.doctor.machine.package_index.SECONDS", 0.5)
+    environ = variables_for(index, tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        for place, reason in ((silent, "no answer within 0.5 s"), (closed, "Connection refused")):
+            url = f"http://127.0.0.1:{place.getsockname()[1]}/simple"
+            found = package_index(find_uv(environ), tmp_path, {**environ, "UV_DEFAULT_INDEX": url})
+            assert found.state == "warning"
+            assert found.text.startswith(f"{url} is of no use from here: ")
+            assert reason in found.text
+            for way in ("--index-url URL", "--find-links", "image volume", "--image IMAGE"):
+                assert way in found.fix
+    index.login = "me:secret"
+    found = package_index(find_uv(environ), tmp_path, environ)
+    assert found.state == "warning"
+    assert "wants a login" in found.text
+
+
+def test_indexes_of_the_project_are_asked(index: Index, tmp_path: Path) -> None:
+    environ = {**variables_for(index, tmp_path), "UV_DEFAULT_INDEX": "http://127.0.0.1:1/simple"}
+    project = tmp_path / "pyproject.toml"
+
+    def found(*lines: str) -> tuple[str, str]:
+        project.write_text("\n".join(["[tool.daskjob]", *lines]))
+        finding = package_index(find_uv(environ), tmp_path, environ)
+        return str(finding.state), finding.text
+
+    assert found(f'index-url = "{index.url}"') == ("ok", f"{index.url} answers from here")
+    # Nobody is asked.
+    assert found('find-links = "/wheels"') == (
+        "skipped",
+        "none is asked: find-links is /wheels",
+    )
+    state, text = found('index-ulr = "x"')
+    assert state == "warning"
+    assert "did you mean 'index-url'?" in text
+    (index.folder / "packaging-25.0-py3-none-any.whl").unlink()
+    state, text = found(f'index-url = "{index.url}"')
+    assert (state, text.removeprefix(index.url)) == (
+        "warning",
+        " answers, and does not have packaging, which Dask needs",
+    )
+    assert package_index("", tmp_path, environ).state == "skipped"
 
 
 def test_state_folder_that_cannot_be_made_fails(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ class Index:
     login: str = ""
     #: Whether it fails for now.
     is_down: bool = False
+    #: How long clients may keep an answer, as public indexes allow.
+    max_age_seconds: int = 0
     #: The paths that were asked for.
     asked: list[str] = field(default_factory=list)
 
@@ -109,6 +111,8 @@ def serving(index: Index) -> Iterator[Index]:
             is_page = not self.path.startswith("/files/")
             self.send_header("Content-Type", "text/html" if is_page else "application/zip")
             self.send_header("Content-Length", str(len(body)))
+            if index.max_age_seconds:
+                self.send_header("Cache-Control", f"max-age={index.max_age_seconds}")
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)

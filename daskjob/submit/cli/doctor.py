@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
 _HELP = """Check what jobs need; each line with what to do.
 
-Without -n and --context: what runs of this machine need. With one of them: the connection, the
+Without -n and --context: what runs of this machine need, and whether a package index answers from
+here, within 5 s. With one of them: the connection, the
 versions of Kubernetes, CRDs and operator, permissions, Pod Security, quota and limits of a
 namespace. --job also starts a pod (image, DNS) and a small job there, and deletes both. Nothing
 else is changed. Exit code 1 if a check failed.

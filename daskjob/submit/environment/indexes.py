@@ -54,13 +54,18 @@ def urls_for_pods(indexes: Indexes, environ: Mapping[str, str], subject: str) ->
     extra = indexes.extra_index_urls
     if not extra:
         return (indexes.index_url,) if indexes.index_url else ()
-    first = indexes.index_url or plain(_configured(_pip(environ), environ))
+    first = first_index(indexes, environ)
     if not first:
         raise UnfitEnvironment(
             f"{subject} names {', '.join(extra)} as an additional index, and pods need to know the "
             'one before it too: --index-url URL, or [tool.daskjob]: index-url = "URL"'
         )
     return tuple(dict.fromkeys((first, *extra)))
+
+
+def first_index(indexes: Indexes, environ: Mapping[str, str]) -> str:
+    """Return the index that settings name, else this machine's configuration; empty without one."""
+    return indexes.index_url or plain(_configured(_pip(environ), environ))
 
 
 def _configured(pip: _Pip, environ: Mapping[str, str]) -> str:

@@ -38,8 +38,14 @@ _LOCK = "lock.in"
 _VIA_LOCK = f"-r {_LOCK}"
 
 
-def resolve(wanted: Wanted, *, target: Target, environ: Mapping[str, str]) -> Resolved:
-    """Return the environment that a target gets.
+def resolve(
+    wanted: Wanted,
+    *,
+    target: Target,
+    environ: Mapping[str, str],
+    seconds: float | None = None,
+) -> Resolved:
+    """Return the environment that a target gets; ``seconds`` is how long one run of uv may take.
 
     Raises
     ------
@@ -52,7 +58,7 @@ def resolve(wanted: Wanted, *, target: Target, environ: Mapping[str, str]) -> Re
     check_requirements(wanted, target)
     indexes = wanted.indexes
     urls = urls_for_pods(indexes, environ, wanted.subject)
-    lines, notes = _lines(wanted, target, environ)
+    lines, notes = _lines(wanted, target, environ, seconds)
     check_limits(lines, wanted.subject)
     return Resolved(
         tuple(map(str, lines)),
@@ -66,7 +72,7 @@ def resolve(wanted: Wanted, *, target: Target, environ: Mapping[str, str]) -> Re
 
 
 def _lines(
-    wanted: Wanted, target: Target, environ: Mapping[str, str]
+    wanted: Wanted, target: Target, environ: Mapping[str, str], seconds: float | None
 ) -> tuple[list[Line], list[str]]:
     """Return the lines for pods, and notes."""
     if all(map(_is_the_images, wanted.requirements)):
@@ -76,7 +82,8 @@ def _lines(
         lines, notes = trimmed(lines, target.minor, lambda _: wanted.packages), []
     elif uv := find_uv(environ):
         found = lookup(wanted.indexes, environ)
-        lines, notes = _compiled(_Compilation(uv, wanted, target, found)), list(found.notes)
+        lines = _compiled(_Compilation(uv, wanted, target, found, seconds))
+        notes = list(found.notes)
         if found.is_elsewhere:
             lines = [Line(line.text, [], line.via) for line in lines]
     else:
@@ -131,6 +138,7 @@ class _Compilation:
     wanted: Wanted
     target: Target
     lookup: Lookup
+    seconds: float | None
 
     def output(self) -> str:
         """Return what uv resolves.
@@ -170,6 +178,7 @@ class _Compilation:
             self.lookup.variables,
             self.wanted.subject,
             self.target.other_ways,
+            seconds=self.seconds,
         )
 
     def _files(self) -> Iterator[tuple[str, list[str]]]:

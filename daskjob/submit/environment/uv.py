@@ -59,8 +59,12 @@ def run_uv(
     environ: Mapping[str, str],
     subject: str,
     other_ways: str = OTHER_WAYS,
+    *,
+    seconds: float | None = None,
 ) -> str:
     """Return what uv prints; ``other_ways`` is what helps where no index answers.
+
+    ``seconds`` is how long it may take; by default, long enough to build a package.
 
     Raises
     ------
@@ -69,45 +73,47 @@ def run_uv(
     NotResolved
         There was no answer within the time limit, or the index cannot be reached.
     """
+    longest = seconds or LONGEST_SECONDS
     variables = {key: value for key, value in environ.items() if key not in _OTHERS}
     variables |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
-    done = _run(uv, arguments, folder, variables, subject, other_ways)
+
+    def done_with(variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        try:
+            return _run([uv, *arguments], folder, variables, longest)
+        except subprocess.TimeoutExpired as error:
+            raise NotResolved(
+                f"the packages of {subject} were not resolved within {longest:g} s; "
+                f"try again, or {other_ways}",
+                f"no answer within {longest:g} s",
+            ) from error
+
+    done = done_with(variables)
     if done.returncode and _NO_CACHE in done.stderr.lower():
         # A cache that is read-only, or no folder: without it, uv only takes longer.
         variables["UV_NO_CACHE"] = "1"
-        done = _run(uv, arguments, folder, variables, subject, other_ways)
+        done = done_with(variables)
     if done.returncode != 0:
         raise _failure(done.stderr, subject, other_ways)
     return done.stdout
 
 
 def _run(
-    uv: str,
-    arguments: Sequence[str],
-    folder: Path,
-    variables: Mapping[str, str],
-    subject: str,
-    other_ways: str,
+    command: Sequence[str], folder: Path, variables: Mapping[str, str], seconds: float
 ) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            [uv, *arguments],
+            command,
             cwd=folder,
             env=variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=LONGEST_SECONDS,
+            timeout=seconds,
             check=False,
         )
-    except subprocess.TimeoutExpired as error:
-        raise NotResolved(
-            f"the packages of {subject} were not resolved within {LONGEST_SECONDS} s; "
-            f"try again, or {other_ways}"
-        ) from error
     except OSError as error:
-        raise NotResolved(f"{uv} cannot be run: {error.strerror}; {INSTALL}") from error
+        raise NotResolved(f"{command[0]} cannot be run: {error.strerror}; {INSTALL}") from error
 
 
 def last_lines(stderr: str) -> str:
@@ -128,7 +134,8 @@ def _failure(stderr: str, subject: str, other_ways: str) -> UnfitEnvironment | N
     if any(mark in text for mark in _UNREACHABLE):
         return IndexUnreachable(
             f"the packages of {subject} could not be looked up: {said}. Try again when the index "
-            f"can be reached; without one, {other_ways}"
+            f"can be reached; without one, {other_ways}",
+            said,
         )
     if "no solution found" in text:
         return UnfitEnvironment(

@@ -28,6 +28,11 @@ class UnfitEnvironment(DaskJobError):
 class NotResolved(DaskJobError):
     """Packages could not be resolved now, such as without a network; nothing was started."""
 
+    def __init__(self, message: str, reason: str = "") -> None:
+        """Keep what is wrong, without the advice that the message has."""
+        super().__init__(message)
+        self.reason = reason or message
+
 
 class IndexUnreachable(NotResolved):
     """The index cannot be reached."""

@@ -14,9 +14,11 @@ _SECONDS = 20
 def packages(uv: str) -> Finding:
     """Check the uv at a path; empty: there is none."""
     if not uv:
-        return warning(
-            CHECK, "no uv: a script's packages must be full pins, name==version", INSTALL
+        text = (
+            "no uv: nothing chooses the versions of a script's packages; all of them must be "
+            "listed as name==version, also those that these need"
         )
+        return warning(CHECK, text, INSTALL)
     try:
         done = subprocess.run(
             [uv, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True
