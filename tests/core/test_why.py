@@ -433,10 +433,13 @@ def test_the_text_of_an_exit_is_the_reason_if_the_files_of_the_job_show_it(
 def test_log_of_the_installer_is_the_next_step() -> None:
     message = (
         "the packages or the code of pod sums-runner could not be prepared: pandas cannot be "
-        "installed from http://index. Check the names and the versions."
+        "installed from http://index. Check the names and the versions. The installer's last "
+        "lines: No matching distribution; ERROR: 1.0 is missing."
     )
     answer = why(failed("EnvironmentFailed", message))
-    assert "pandas cannot be installed" in answer.headline
+    assert answer.headline.endswith("pandas cannot be installed from http://index.")
+    assert answer.evidence == ("installer: No matching distribution; ERROR: 1.0 is missing",)
+    assert answer.next_step == "Check the names and the versions. All that the installer said:"
     assert answer.command == "kubectl logs sums-runner -c daskjob-environment -n team"
 
 
@@ -446,6 +449,6 @@ def test_log_of_a_pod_that_went_with_its_cluster_is_not_offered() -> None:
     )
     answer = why(failed("EnvironmentFailed", message))
     assert answer.command == ""
-    assert "submit the job again" in answer.next_step
+    assert answer.next_step == "Correct the requirements or the code. Then submit the job again."
     waits = why(waiting("EnvironmentFailed", message))
     assert waits.command == "kubectl logs sums-default-worker-1 -c daskjob-environment -n team"

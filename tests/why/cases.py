@@ -217,6 +217,14 @@ def _behind_a_policy(job: Manifest) -> None:
     runner(job)["hostAliases"] = [{"ip": "10.255.255.1", "hostnames": names}]
 
 
+def _with_no_wheels(job: Manifest) -> None:
+    job["spec"]["environment"] = {"requirements": ["team-metrics==1.0"], "findLinks": "/wheels"}
+    runner(job)["volumes"] = [{"name": "wheels", "emptyDir": {}}]
+    main(job)["volumeMounts"] = [{"name": "wheels", "mountPath": "/wheels"}]
+    # It would fail in the same way, and perhaps before the runner.
+    cluster(job)["scheduler"]["spec"]["nodeSelector"] = {"disk": "fast"}
+
+
 LOADS = """\
 def load(day):
     return {}[day]
@@ -485,6 +493,19 @@ CASES = (
         waiting=("pod no-claim-runner", 'persistentvolumeclaim "data" not found'),
         failed=("pod no-claim-runner", 'persistentvolumeclaim "data" not found'),
         step="get pvc",
+    ),
+    Case(
+        "no-package",
+        "A package cannot be installed",
+        changed(idle("no-package"), _with_no_wheels),
+        waits=never,
+        failed=(
+            "EnvironmentFailed",
+            "the code of pod no-package-runner could not be prepared",
+            "team-metrics cannot be installed from /wheels",
+            "installer: ",
+        ),
+        step="Check the names and the versions",
     ),
     Case(
         "name-taken",

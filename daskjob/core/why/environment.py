@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import re
 
+from daskjob.core.advice import split_step
 from daskjob.core.names import ENVIRONMENT_CONTAINER
 from daskjob.core.reasons import Reason
 from daskjob.core.why.about import About, Advice
 
 _POD = re.compile(r"code of pod (?P<pod>\S+) could not be prepared")
+#: As ``diagnose`` writes them.
+_LAST_LINES = re.compile(r"\s*The installer's last lines: (?P<lines>.*)\.$", re.DOTALL)
+#: Where the message does not say what to do.
+_STEP = "Correct the requirements or the code."
 
 
 def pod_not_prepared(about: About) -> Advice | None:
     """Return the advice about a pod whose packages or code could not be prepared.
 
-    What to correct is in the message; the log shows all that the installer said.
+    What to do is in the message; its log shows all that the installer said.
     """
     found = _POD.search(about.message)
     if found is None or not about.waits_for(Reason.ENVIRONMENT_FAILED):
         return None
-    pod = found["pod"]
+    pod, last = found["pod"], _LAST_LINES.search(about.message)
+    own_step = split_step(_LAST_LINES.sub("", about.message))[1]
+    step = own_step or _STEP
+    # Without a step of its own, the headline is the whole message.
+    said = (f"installer: {last['lines']}",) if last and own_step else ()
     if about.status.finished and pod != about.runner_pod:
         # Its log went with the cluster.
-        return Advice("Correct it as the message says, and submit the job again.", shows_log=False)
-    step = "Correct it as the message says. All that the installer said:"
+        return Advice(f"{step} Then submit the job again.", evidence=said, shows_log=False)
     command = about.kubectl(f"logs {pod} -c {ENVIRONMENT_CONTAINER}")
-    return Advice(step, command, shows_log=False)
+    return Advice(f"{step} All that the installer said:", command, said, shows_log=False)
