@@ -328,6 +328,7 @@ def test_unchanged_inputs_build_nothing(name: str, capsys: pytest.CaptureFixture
     ("name", "file"),
     [
         ("dask", "images/dask/Dockerfile"),
+        ("conda", "images/conda/as_conda.py"),
         ("operator", "images/operator/Dockerfile"),
         ("operator", "pyproject.toml"),
         ("operator", "daskjob/core/names.py"),

@@ -15,10 +15,17 @@ import pytest
 
 import daskjob
 from tests.cluster.environments import environment
+from tests.cluster.images import UV
 from tests.in_pod.wheels import wheel
 
 SCRIPT = Path(daskjob.__file__).with_name("in_pod.py")
-UV = "uv==0.13.9"
+#: Runs a program; of uv there is no module, as in images, whatever this environment has.
+WITHOUT_UV = """
+import runpy, sys
+sys.modules["uv"] = None
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Pod:
         # Alone in a folder, as in a pod: beside it, daskjob.operator would hide Python's module.
         program = shutil.copy(SCRIPT, self.folder.parent / "in_pod.py")
         done = subprocess.run(
-            [sys.executable, "-u", str(program), str(file)],
+            [sys.executable, "-u", "-c", WITHOUT_UV, str(program), str(file)],
             env={**environment, "NO_PROXY": "127.0.0.1", "PIP_CONFIG_FILE": os.devnull},
             capture_output=True,
             text=True,

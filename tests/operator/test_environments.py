@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -339,6 +341,17 @@ with Client() as client:
     roles["task"] = client.submit(found).result()
 open(os.environ["DASKJOB_RESULT_FILE"], "w").write(json.dumps(roles))
 """
+#: A script that is in the repository only.
+SCRIPT = """
+from distributed import Client
+import app.parts
+
+def name():
+    return app.parts.NAME
+
+with Client() as client:
+    print("here", name(), "there", client.submit(name).result())
+"""
 #: The commands of all processes of a container, each in a line.
 COMMANDS = """
 import pathlib
@@ -358,10 +371,14 @@ class Repository:
     #: Hashes of commits; the first is not at the end of a branch.
     commits: list[str]
 
+    @property
+    def url(self) -> str:
+        """The repository's URL."""
+        return f"http://git.{self.place.namespace}.svc:8000/app.git"
+
     def code(self, commit: str = "", secret: str = "git-login") -> Manifest:
         """The code of a job, by default of the first commit."""
-        url = f"http://git.{self.place.namespace}.svc:8000/app.git"
-        git = {"url": url, "commit": commit or self.commits[0], "secretName": secret}
+        git = {"url": self.url, "commit": commit or self.commits[0], "secretName": secret}
         return {"git": git, "paths": ["src", "."]}
 
     def gate(self, *steps: str) -> None:
@@ -378,7 +395,11 @@ def repository(
     """A git server that asks for a login."""
     image = kubernetes.image("conda")
     folder = tmp_path_factory.mktemp("git") / "app"
-    old = {"src/app/parts.py": "NAME = 'old'\n", "roles.py": CONDA_ROLES}
+    old = {
+        "src/app/parts.py": "NAME = 'old'\n",
+        "roles.py": CONDA_ROLES,
+        "scripts/name.py": SCRIPT,
+    }
     commits = git_server.repository(folder, old, {"src/app/parts.py": "NAME = 'new'\n"})
     bundle = folder.parent / "app.bundle"
     subprocess.run(["git", "-C", folder, "bundle", "create", "-q", bundle, "main"], check=True)
@@ -454,6 +475,23 @@ def test_conda_image_gets_packages_by_uv_and_code_by_git_with_a_login(
             "/daskjob/code/src/app/parts.py",
         ]
     assert_unseen(place, LOGIN["password"])
+
+
+def test_script_of_a_private_repository_is_submitted_by_its_commit(
+    place: Place, repository: Repository
+) -> None:
+    code = ("--code", f"git+{repository.url}@{repository.commits[0]}", "--code-secret", "git-login")
+    words = ("-n", place.namespace, "--workers", "1", "--image", repository.image)
+    submit = [sys.executable, "-m", "daskjob", "submit", "--wait", *words, *code, "scripts/name.py"]
+    done = subprocess.run(
+        submit,
+        env={**os.environ, "KUBECONFIG": str(place.kubectl.kubernetes.kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "here old there old"
 
 
 def test_failures_of_uv_and_git_say_what_to_do_and_pip_replaces_uv(
