@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 _BLOCK = re.compile(
     r"(?m)^# /// script[ \t]*\r?\n(?P<content>(?:^#(?:| .*)\r?\n)+?)^# ///[ \t]*\r?$"
@@ -16,6 +17,17 @@ _UNCLOSED = (
     "its block '# /// script' has no end: each line of it begins with '#', and the last one is "
     "'# ///'"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptText:
+    """A script by its text."""
+
+    text: str
+    #: What messages call it.
+    subject: str
+    #: Where its project is looked for.
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from daskjob.backends.local.installer import NotInstalled
 from daskjob.backends.local.run_environment import Packages, Wanted
 from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Manifest
-from daskjob.submit.environment.given import given_by
 from daskjob.submit.environment.local import environment_of_run
 from daskjob.submit.environment.wanted import Given
-from daskjob.submit.inline_metadata import declared
+from daskjob.submit.inline_metadata import ScriptText
 from daskjob.submit.python_environment import Python
-from daskjob.submit.settings.declaration import Topic
-from daskjob.submit.settings.merge import merged
-from daskjob.submit.settings.sources import (
-    Layer,
-    Places,
-    flags_layer,
-    project_layer,
-    script_layer,
-)
-from daskjob.submit.settings.table import SETTINGS
 
 
 class EnvironmentFailed(DaskJobError):
     """The packages of a script cannot be installed; nothing was started."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScriptText:
-    """A script by its text."""
-
-    text: str
-    #: What messages call it.
-    subject: str
-    #: Where its project is looked for.
-    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +26,6 @@ class Found:
     #: ``spec.environment``; empty: its Python has all.
     environment: Manifest = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-def settings_of(script: ScriptText, flags: Mapping[str, object]) -> Given:
-    """Return what flags, the script's own table and the project say about packages.
-
-    Raises
-    ------
-    WrongSettings
-        One of these is wrong.
-    """
-    found = declared(script.text) if "# /// script" in script.text else None
-    places = Places(
-        script=script_layer(found.settings, script.subject) if found else None,
-        project=project_layer(script.folder),
-    )
-    layers = [_of_packages(layer) for layer in (*places.layers(), flags_layer(flags))]
-    # The pods' Secret; here, uv and pip have the user's own login.
-    given = given_by(merged(layers).settings)
-    return replace(given, indexes=replace(given.indexes, secret=""))
-
-
-def _of_packages(layer: Layer) -> Layer:
-    """Return a layer with its settings of packages: a run has its own for all else."""
-    ours = {key for key, setting in SETTINGS.items() if setting.topic == Topic.PACKAGES}
-    return replace(layer, values={k: v for k, v in layer.values.items() if k in ours})
 
 
 def packages_of(

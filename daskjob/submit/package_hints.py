@@ -1,4 +1,4 @@
-"""Whether a script may want packages, known without reading settings: most scripts do not."""
+"""Whether a script may have settings or want packages, known by its text: most do not."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from pathlib import Path
 
 def may_want_packages(text: str, folder: Path) -> bool:
     """Return whether a script has a block of metadata, or its project settings or a lock."""
+    return may_have_settings(text, folder) or has_lock(folder)
+
+
+def may_have_settings(text: str, folder: Path) -> bool:
+    """Return whether a script has a block of metadata, or its project settings."""
     if "# /// script" in text:
         return True
     project = _project(folder)
     if project is None:
         return False
     try:
-        return "tool.daskjob" in project.read_text(encoding="utf-8") or has_lock(folder)
+        return "tool.daskjob" in project.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return True  # reading it reports what is wrong
 

@@ -162,10 +162,10 @@ def test_manifest_gets_the_packages_of_flags(here: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_script_from_standard_input_has_its_packages_too() -> None:
+def test_script_from_standard_input_has_its_packages_and_settings_too() -> None:
     done = CliRunner().invoke(render_command, [*IMAGE, "-"], input=SCRIPT)
     assert done.exit_code == 0, done.output
-    assert pins(yaml.safe_load(done.stdout)) == ["tiny==1.0"]
+    assert pins(yaml.safe_load(done.stdout)) == ["tiny==1.0", "toolz==1.2"]
 
 
 def test_job_of_an_existing_cluster_gets_no_packages(here: Path) -> None:

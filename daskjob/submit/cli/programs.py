@@ -13,6 +13,7 @@ from daskjob.submit.cluster_job.code import HERE, Code
 from daskjob.submit.cluster_job.code_place import CodePlace, path_inside
 from daskjob.submit.cluster_job.editable import editable_folders
 from daskjob.submit.cluster_job.folder import project_root
+from daskjob.submit.cluster_job.imports import module_file
 from daskjob.submit.cluster_job.program import (
     Program,
     Sent,
@@ -25,6 +26,7 @@ from daskjob.submit.cluster_job.program import (
     text_program,
 )
 from daskjob.submit.cluster_job.project_path import project_path
+from daskjob.submit.inline_metadata import ScriptText
 
 
 def text_of(way: Way) -> str:
@@ -36,6 +38,28 @@ def text_of(way: Way) -> str:
 
         return code_of(way.script)
     return way.script.read_text(encoding="utf-8-sig", errors="replace")
+
+
+def script_text(way: Way) -> ScriptText:
+    """Return the text whose block says what a way needs, and where its project is looked for.
+
+    That of the script; of a module, its file; of a folder, its ``__main__.py``.
+    """
+    path = way.script or way.main or _file_of_module(way)
+    if path is None:
+        return ScriptText(way.text, way.label, Path.cwd())
+    is_script = path == way.script
+    text = text_of(way) if is_script else path.read_text(encoding="utf-8-sig", errors="replace")
+    return ScriptText(text, str(path), path.absolute().parent)
+
+
+def _file_of_module(way: Way) -> Path | None:
+    if not way.module:
+        return None
+    path = module_file(way.module, sources_of(way, ()).folders(Path(way.path[0])))
+    if path is None:
+        return None
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def sources_of(way: Way, files: tuple[str, ...], whole: Path | None = None) -> Sources:
@@ -114,7 +138,7 @@ def program_of(way: Way, sources: Sources) -> Program:
     words = way.command
     if way.from_stdin:
         at = words.index("-")
-        text = sys.stdin.read()
+        text = way.text
         rest = words[at + 1 :]
         return text_program(text, sources, Path.cwd(), before=words[:at], after=rest)
     if way.script is not None and way.script.suffix == ".ipynb":

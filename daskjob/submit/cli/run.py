@@ -38,6 +38,9 @@ The active environment (VIRTUAL_ENV, CONDA_PREFIX) runs it, else the Python of d
 In the script, `distributed.Client()` connects to the workers, as on a cluster. The script's output
 goes to standard output, messages of daskjob go to standard error.
 
+The settings of SCRIPT, its block [tool.daskjob], and those of its project and of the user hold here
+too, as far as this machine has what they ask for; options come before them.
+
 \b
 Put the options of daskjob before SCRIPT; everything after SCRIPT is passed to it.
   daskjob run my_script.py
@@ -166,6 +169,9 @@ def split_module(args: list[str], params: list[click.Parameter]) -> list[str]:
     type=FieldValue(),
     multiple=True,
     help="Set any field of the DaskJob, such as spec.stallAction=Fail.",
+)
+@click.option(
+    "--profile", metavar="NAME", help="Use the profile of this name, of the script's settings."
 )
 # Of ``daskjob retry``, for the process that runs the new job.
 @click.option("--prepared", is_flag=True, hidden=True)

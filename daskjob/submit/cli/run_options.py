@@ -37,6 +37,9 @@ class RunOptions:
     requirements: str | None = None
     install: bool = True
     set: Mapping[str, object] = field(default_factory=dict)
+    profile: str | None = None
+    #: Variables of ``env`` whose values are those of settings, which the manifest shows.
+    shown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def packages_flag(self) -> str:
@@ -85,6 +88,8 @@ def with_fields(manifest: Manifest, options: RunOptions) -> Manifest:
 
 
 def check_no_packages(options: RunOptions, why: str) -> None:
-    """Reject packages of flags where they would have no effect."""
+    """Reject packages of flags, and a profile, where they would have no effect."""
     if flag := options.packages_flag:
         raise click.UsageError(f"{flag} is for scripts: {why}")
+    if options.profile:
+        raise click.UsageError("--profile is for scripts: only they have settings")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from daskjob.core.manifests import Manifest
 from daskjob.core.names import ENV_ATTEMPT, ENV_SCHEDULER_ADDRESS
-from daskjob.submit.cli.programs import project_folders, text_of
+from daskjob.submit.cli.programs import project_folders, script_text
 from daskjob.submit.cli.run_options import RunOptions, Wanted
 from daskjob.submit.cli.ways_in import Way, way_in
-from daskjob.submit.inline_metadata import declared
+from daskjob.submit.inline_metadata import ScriptText, declared
 from daskjob.submit.local import local_script_job
 from daskjob.submit.local_records import Origin
-from daskjob.submit.package_hints import may_want_packages
+from daskjob.submit.package_hints import may_have_settings, may_want_packages
 from daskjob.submit.python_environment import (
     Needs,
     Python,
@@ -27,9 +26,13 @@ from daskjob.submit.python_environment import (
     environment_of,
 )
 from daskjob.submit.script import ScriptOptions, default_shape
+from daskjob.submit.settings.dask_config import dask_config
 
 if TYPE_CHECKING:
     from daskjob.backends.local.run_environment import Packages
+    from daskjob.submit.environment.wanted import Given
+    from daskjob.submit.local_settings import SettingsHere
+    from daskjob.submit.settings.table import Settings
 
 
 def script_run(
@@ -37,57 +40,119 @@ def script_run(
 ) -> Wanted:
     """Return the run of a script, a module, a notebook or code."""
     way = way_in(script, args, module=module, code=code)
+    if way.from_stdin:
+        way = replace(way, text=_standard_input())
+    source = script_text(way)
+    found = _settings(source, options)
+    if found:
+        options = _with_settings(options, found.settings)
     if way.from_stdin and options.retries:
         raise click.UsageError("--retries needs a script in a file: '-' can be read only once")
-    if way.from_stdin and options.install:
-        way = replace(way, text=_standard_input())
     named = options.python or way.python
-    python, notes = chosen_python(named, os.environ, "--python" if options.python else "as named")
+    python, more = chosen_python(named, os.environ, "--python" if options.python else "as named")
     environment = environment_of(python, os.environ)
     project = project_folders(way)
     if way.module:
         variables = {**environment, "PYTHONPATH": _behind(project), **dict(options.env)}
         _check_module(way, python.path, variables)
-    needs = _needs(way, options)
-    pythons, workers, more = chosen_pythons(python, needs, environ=os.environ)
+    needs = _needs(way, source, options)
+    pythons, workers, notes = chosen_pythons(python, needs, environ=os.environ)
     if not workers:
         options = replace(options, workers=0)
     manifest = _script_manifest(way, options, project)
+    if found:
+        _add_settings(manifest, found.settings)
+        notes += found.notes
     packages = None
     if not options.install:
         _check_nothing_to_install(options)
     else:
-        packages, found = _with_packages(manifest, way, python, options, environment)
-        more += found
+        given = found.given if found else None
+        packages, lacking = _with_packages(manifest, source, given, python, options, environment)
+        notes += lacking
+    hidden = {name: value for name, value in options.env if name not in options.shown}
     return Wanted(
         manifest,
         pythons,
         environment,
-        notes=(*notes, *more, *way.notes, *_overridden(options)),
+        notes=(*more, *notes, *way.notes, *_overridden(options)),
+        variables=hidden,
         packages=packages,
         origin=Origin(script=str(way.script.absolute()) if way.script else ""),
     )
 
 
+def _settings(source: ScriptText, options: RunOptions) -> SettingsHere | None:
+    """Return the settings of a run, in which flags are the most important; ``None`` without any."""
+    asked = options.packages_flag or options.profile or "daskjob" in dask_config(os.environ)
+    if not asked and not may_have_settings(source.text, source.folder):
+        return None
+    # Most scripts have none.
+    from daskjob.submit.local_settings import settings_here
+    from daskjob.submit.settings.sources import WrongSettings
+
+    given = {
+        **{"workers": options.workers, "threads": options.threads, "retries": options.retries},
+        **{"packages": options.with_, "requirements": options.requirements},
+    }
+    flags = {key: value for key, value in given.items() if value not in (None, ())}
+    try:
+        return settings_here(source, flags, environ=os.environ, profile=options.profile or "")
+    except WrongSettings as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _with_settings(options: RunOptions, settings: Settings) -> RunOptions:
+    """Return options that settings complete, where no flag says something."""
+    from daskjob.submit.cluster_job.variables import read_env_file
+    from daskjob.submit.settings.sources import WrongSettings
+
+    flags = dict(options.env)
+    try:
+        file = read_env_file(settings.env_file, os.environ) if settings.env_file else {}
+    except WrongSettings as error:
+        raise click.UsageError(str(error)) from error
+    # The cluster starts with as many, and scales them then.
+    workers = max(settings.adapt.minimum, 1) if settings.adapt else settings.workers
+    timeout = settings.deadline if options.timeout is None else options.timeout
+    return replace(
+        options,
+        workers=workers,
+        threads=settings.threads,
+        memory=options.memory or settings.memory,
+        retries=settings.retries,
+        timeout=timeout,
+        env=tuple({**file, **settings.env, **flags}.items()),
+        shown={name: value for name, value in settings.env.items() if name not in flags},
+    )
+
+
+def _add_settings(manifest: Manifest, settings: Settings) -> None:
+    from daskjob.submit.local_settings import add_settings
+    from daskjob.submit.settings.sources import WrongSettings
+
+    try:
+        add_settings(manifest, settings, cpu_count())
+    except WrongSettings as error:
+        raise click.UsageError(str(error)) from error
+
+
 def _with_packages(
     manifest: Manifest,
-    way: Way,
+    script: ScriptText,
+    given: Given | None,
     python: Python,
     options: RunOptions,
     environment: Mapping[str, str],
 ) -> tuple[Packages | None, list[str]]:
     """Add what a script needs and its Python lacks to its job, and install it; return notes too."""
-    text = text_of(way)
-    folder = way.script.absolute().parent if way.script else Path.cwd()
-    flags = {"packages": options.with_, "requirements": options.requirements}
-    flags = {key: value for key, value in flags.items() if value}
-    if not flags and not may_want_packages(text, folder):
+    is_asked = given is not None and not given.is_empty
+    if not is_asked and not may_want_packages(script.text, script.folder):
         return None, []
     # Most scripts want nothing that their Python lacks.
     from daskjob.submit import local_packages
-    from daskjob.submit.settings.sources import WrongSettings
+    from daskjob.submit.environment import wanted
 
-    script = local_packages.ScriptText(text, str(way.script or way.label), folder)
     variables = {**environment, **dict(options.env)}
 
     def say(activity: str) -> None:
@@ -95,14 +160,11 @@ def _with_packages(
             click.echo(f"daskjob: {activity}", err=True)
 
     try:
-        given = local_packages.settings_of(script, flags)
-        found = local_packages.packages_of(script, given, python, variables)
+        found = local_packages.packages_of(script, given or wanted.Given(), python, variables)
         if not found.environment:
             return None, list(found.notes)
         manifest["spec"]["environment"] = found.environment
         packages = local_packages.installed(found.environment, python, variables, say)
-    except WrongSettings as error:
-        raise click.UsageError(str(error)) from error
     except KeyboardInterrupt:
         from daskjob.core.exit_codes import ExitCode
 
@@ -148,12 +210,12 @@ def _check_module(way: Way, python: str, environ: Mapping[str, str]) -> None:
         raise click.UsageError(message)
 
 
-def _needs(way: Way, options: RunOptions) -> Needs:
+def _needs(way: Way, source: ScriptText, options: RunOptions) -> Needs:
     """Return what a script needs of its Python, as far as its text shows."""
-    text = text_of(way)
+    text = source.text
     found = declared(text) if "# /// script" in text else None
     return Needs(
-        subject=str(way.script or way.label),
+        subject=source.subject,
         workers=bool(options.workers),
         # Without its text, it is taken to use what it was asked to run with.
         uses_dask=way.script is None or "dask" in text or "distributed" in text,
@@ -187,7 +249,7 @@ def _script_manifest(way: Way, options: RunOptions, project: Sequence[str]) -> M
         name=options.name or "",
         retries=options.retries or 0,
         timeout_seconds=options.timeout,
-        env=dict.fromkeys(dict(options.env)),
+        env={**dict.fromkeys(dict(options.env)), **options.shown},
         python_path=":".join(filter(None, [*path, _behind(project)])),
         path_for_script=way.path_for_script,
         script_path=_behind(project) if project else "",

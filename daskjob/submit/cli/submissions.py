@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,13 @@ import click
 
 from daskjob.core.errors import Invalid
 from daskjob.core.manifests import Manifest
-from daskjob.submit.cli.programs import program_of, remote_program, sources_of, text_of
+from daskjob.submit.cli.programs import (
+    program_of,
+    remote_program,
+    script_text,
+    sources_of,
+    text_of,
+)
 from daskjob.submit.cli.ways_in import Way, way_in
 from daskjob.submit.cluster_job.archive import UnfitCode
 from daskjob.submit.cluster_job.code_place import code_place, folder_of, is_elsewhere
@@ -25,9 +32,9 @@ from daskjob.submit.cluster_job.submission import (
     script_submission,
     with_image,
 )
-from daskjob.submit.cluster_job.variables import parse_env_file
+from daskjob.submit.cluster_job.variables import read_env_file
 from daskjob.submit.environment.wanted import Resolved, UnfitEnvironment
-from daskjob.submit.inline_metadata import declared
+from daskjob.submit.inline_metadata import ScriptText, declared
 from daskjob.submit.notebook import UnfitNotebook
 from daskjob.submit.settings.dask_config import dask_config
 from daskjob.submit.settings.merge import Merged, merged
@@ -136,14 +143,15 @@ def _notes_on(job: Manifest) -> list[str]:
 
 def _script(word: str, args: Sequence[str], given: Given, *, module: bool) -> Submission:
     way = _way(word, tuple(args), given, module=module)
-    text = text_of(way) if way else ""
-    found = declared(text) if way and "# /// script" in text else None
-    if way and found and found.problem:
-        raise WrongSettings(f"{way.script}: {found.problem}")
-    script = way.script if way else None
+    if way and way.from_stdin:
+        way = replace(way, text=sys.stdin.read())
+    script = script_text(way) if way else ScriptText("", word, Path.cwd())
+    found = declared(script.text) if "# /// script" in script.text else None
+    if found and found.problem:
+        raise WrongSettings(f"{script.subject}: {found.problem}")
     places = Places(
-        script=script_layer(found.settings, str(script)) if found else None,
-        project=project_layer(script.absolute().parent if script else Path.cwd()),
+        script=script_layer(found.settings, script.subject) if found else None,
+        project=project_layer(script.folder),
         user=user_layer(dask_config(os.environ)),
     )
     layers: list[Layer] = [default_layer(), *places.layers(given.profile)]
@@ -153,9 +161,9 @@ def _script(word: str, args: Sequence[str], given: Given, *, module: bool) -> Su
     program = _program(way, words, settings.settings, asked=bool(given.flags.get("files")))
     versions = _versions(way)
     settings = with_image(settings, versions)
-    if way and way.from_stdin:
-        text = program.texts.get("stdin.py", "")
-    environment = _environment(way, word, text, settings.settings)
+    environment = script_environment(
+        script.text, script.subject, script.folder, settings.settings, os.environ
+    )
     notes = [*program.notes, *environment.notes]
     notes += _doubts(way, program, environment) if way and not program.code.source else []
     program = replace(program, notes=tuple(notes), environment=environment.manifest())
@@ -188,13 +196,6 @@ def _program(way: Way | None, words: Sequence[str], settings: Settings, *, asked
     return program_of(way, sources_of(way, settings.files, whole))
 
 
-def _environment(way: Way | None, word: str, text: str, settings: Settings) -> Resolved:
-    script = way.script.absolute() if way and way.script else None
-    folder = script.parent if script else Path.cwd()
-    subject = str(way.script or way.label) if way else word
-    return script_environment(text, subject, folder, settings, os.environ)
-
-
 def _doubts(way: Way, program: Program, packages: Resolved) -> list[str]:
     texts = dict(program.texts)
     main = text_of(way)
@@ -215,15 +216,7 @@ def _versions(way: Way | None) -> Versions:
 
 def _env_file(found: Merged) -> dict[str, str] | None:
     name = found.settings.env_file
-    if name is None:
-        return None
-    try:
-        text = Path(name).expanduser().read_text(encoding="utf-8")
-    except OSError as error:
-        raise WrongSettings(f"--env-file {name} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise WrongSettings(f"--env-file {name} is not UTF-8 text") from error
-    return parse_env_file(text, name, os.environ)
+    return None if name is None else read_env_file(name, os.environ)
 
 
 def _checked(submission: Submission) -> Submission:

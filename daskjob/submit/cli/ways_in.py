@@ -55,6 +55,8 @@ class Way:
     from_stdin: bool = False
     #: The script's text, if no file has it and it is known.
     text: str = ""
+    #: The file of a folder that runs.
+    main: Path | None = None
     #: The module that Python has to find.
     module: str = ""
     notes: tuple[str, ...] = ()
@@ -219,11 +221,13 @@ def _folder(path: Path, args: tuple[str, ...]) -> Way:
         )
     folder = path.absolute()
     if not (path / "__init__.py").exists():
-        return Way(("python", _as_a_path(str(path)), *args), folder.name, (str(folder),))
+        command = ("python", _as_a_path(str(path)), *args)
+        return Way(command, folder.name, (str(folder),), main=path / "__main__.py")
     # As a module its relative imports work; of itself, Python would not find its parent.
     paths = (str(folder.parent), str(folder))
     command = ("python", "-m", folder.name, *args)
-    return Way(command, folder.name, paths, path_for_script=True)
+    main = path / "__main__.py"
+    return Way(command, folder.name, paths, path_for_script=True, main=main)
 
 
 def _notebook(path: Path, args: tuple[str, ...]) -> Way:

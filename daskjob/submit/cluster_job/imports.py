@@ -112,6 +112,17 @@ def imported_files(
     return dict(sorted(search.found.items()))
 
 
+def module_file(name: str, folders: Sequence[Folder]) -> Path | None:
+    """Return the file that ``python -m name`` runs, if it is in these folders."""
+    search = _Search(folders)
+    path = name.replace(".", "/")
+    for module, place in ((name, f"{path}.py"), (f"{name}.__main__", f"{path}/__main__.py")):
+        search.add_module(module)
+        if place in search.found:
+            return search.found[place]
+    return None
+
+
 def _follow(text: str, package: str, search: _Search) -> None:
     for name, members in _imports(text, package):
         search.add_module(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from daskjob.core.manifests import Manifest, mappings
 from daskjob.submit.cluster_job.parts import Part, Role
@@ -68,6 +69,23 @@ def env_secret(name: str, values: Mapping[str, str]) -> Manifest:
         "type": "Opaque",
         "data": data,
     }
+
+
+def read_env_file(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a file, as ``parse_env_file`` reads it.
+
+    Raises
+    ------
+    WrongSettings
+        It cannot be read, or a line is wrong.
+    """
+    try:
+        text = Path(name).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise WrongSettings(f"--env-file {name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise WrongSettings(f"--env-file {name} is not UTF-8 text") from error
+    return parse_env_file(text, name, environ)
 
 
 def parse_env_file(text: str, name: str, environ: Mapping[str, str]) -> dict[str, str]:

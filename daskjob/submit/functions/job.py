@@ -8,13 +8,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskjob.core.errors import UnknownArgument, WrongArgument
 from daskjob.core.manifests import Manifest
 from daskjob.submit.functions.call import Call
 from daskjob.submit.settings.nearest import did_you_mean
 from daskjob.submit.settings.table import SETTINGS
+
+if TYPE_CHECKING:
+    from daskjob.submit.environment.wanted import Given
+    from daskjob.submit.inline_metadata import ScriptText
 
 #: The settings of a job on this machine.
 LOCAL = ("workers", "threads", "memory", "name", "retries", "deadline", "env")
@@ -104,21 +108,25 @@ def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
         There is no answer from the index of packages, or no uv.
     """
     from daskjob.submit.environment.wanted import UnfitEnvironment
+    from daskjob.submit.inline_metadata import ScriptText
     from daskjob.submit.local import local_script_job
+    from daskjob.submit.local_settings import add_settings, settings_here
     from daskjob.submit.script import ScriptOptions, default_shape
-    from daskjob.submit.settings.merge import merged
-    from daskjob.submit.settings.sources import WrongSettings, flags_layer
+    from daskjob.submit.settings.sources import WrongSettings
 
     known = (*LOCAL, *LOCAL_PACKAGES)
+    text = call.file.read_text(encoding="utf-8-sig", errors="replace")
     others = [key for key in given if key not in known]
     if others:
         raise WrongArgument(f"{', '.join(others)}: jobs of this machine have {', '.join(known)}")
     try:
-        settings = merged([flags_layer(given)]).settings
-        environment = _local_environment(call, given)
+        script = ScriptText(text, str(call.file), call.file.parent)
+        found = settings_here(script, given, environ=os.environ)
+        environment = _local_environment(script, found.given)
     except (WrongSettings, UnfitEnvironment) as error:
         raise WrongArgument(str(error)) from error
-    workers, threads = default_shape(os.cpu_count() or 1)
+    settings, processors = found.settings, os.cpu_count() or 1
+    workers, threads = default_shape(processors)
     options = ScriptOptions(
         workers=workers if settings.workers is None else settings.workers,
         threads=settings.threads or threads,
@@ -132,27 +140,25 @@ def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
     )
     words = [*call.words(), *([str(call.file)] if call.is_script else [])]
     job = local_script_job([sys.executable, *words[1:]], options, call.name)
+    try:
+        add_settings(job, settings, processors)
+    except WrongSettings as error:
+        raise WrongArgument(str(error)) from error
     if environment:
         job["spec"]["environment"] = environment
     return job
 
 
-def _local_environment(call: Call, given: Mapping[str, object]) -> Manifest:
+def _local_environment(script: ScriptText, given: Given) -> Manifest:
     """Return ``spec.environment``: what the call's script declares and this Python lacks."""
     from daskjob.submit.package_hints import may_want_packages
 
-    text = call.file.read_text(encoding="utf-8-sig", errors="replace")
-    flags = {key: value for key, value in given.items() if key in LOCAL_PACKAGES}
-    if not flags and not may_want_packages(text, call.file.parent):
+    if given.is_empty and not may_want_packages(script.text, script.folder):
         return {}
-    from daskjob.submit import local_packages
+    from daskjob.submit.local_packages import packages_of
     from daskjob.submit.python_environment import Python
 
-    script = local_packages.ScriptText(text, str(call.file), call.file.parent)
-    wanted = local_packages.settings_of(script, flags)
-    return local_packages.packages_of(
-        script, wanted, Python(sys.executable), os.environ
-    ).environment
+    return packages_of(script, given, Python(sys.executable), os.environ).environment
 
 
 def _python_path(call: Call) -> list[str]:

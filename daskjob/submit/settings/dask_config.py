@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from daskjob.submit.settings.sources import NAME
-
+#: The name of the settings in it, and of their tables elsewhere.
+NAME = "daskjob"
 _SUFFIXES = (".yaml", ".yml", ".json")
 #: Variables with settings, and with a whole configuration that a parent process passes on.
 _VARIABLES = (f"DASK_{NAME.upper()}", "DASK_INTERNAL_INHERIT_CONFIG")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from daskjob.submit.settings.declaration import Setting, Topic
-from daskjob.submit.settings.table import DEFAULTS, GROUP_SETTINGS, SETTINGS
+from daskjob.submit.settings.table import DEFAULTS, GROUP_SETTINGS, LOCAL, SETTINGS
 
 
 def settings_table() -> str:
@@ -31,6 +31,8 @@ def _meaning(setting: Setting) -> str:
         parts.append(f"Sets {_field(setting.path)}.")
     if setting.key in GROUP_SETTINGS:
         parts.append("Also in `groups`.")
+    if setting.key in LOCAL:
+        parts.append("Here too.")
     if setting.flag_only:
         parts.append("A flag only.")
     return " ".join(parts).replace("|", "\\|")

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from daskjob.core.errors import DaskJobError
+from daskjob.submit.settings.dask_config import NAME
 from daskjob.submit.settings.nearest import did_you_mean
 from daskjob.submit.settings.table import DEFAULTS, SETTINGS
 
-#: The name of Dask's configuration, and of the tables.
-NAME = "daskjob"
 _PROFILES = "profiles"
 #: Of a script and a project: the profile to use unless a flag names one.
 _PROFILE = "profile"

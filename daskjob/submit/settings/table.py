@@ -390,6 +390,18 @@ class Settings(WorkerSettings):
 SETTINGS: Mapping[str, Setting] = declarations(Settings)
 #: Those that an additional worker group may have.
 GROUP_SETTINGS: Mapping[str, Setting] = declarations(WorkerSettings)
+#: Those that `daskjob run` uses on this machine too.
+LOCAL = (
+    *("workers", "adapt", "threads", "cpu", "memory", "env", "env-file"),
+    *("packages", "requirements", "index-url", "extra-index-url", "find-links"),
+    *("retries", "deadline", "attempt-deadline", "startup-deadline", "stall-deadline", "set"),
+)
+#: Those that a run on this machine neither uses nor reports: what they are for is here, such as
+#: files and logins, or is about a job in a cluster and changes nothing for the script.
+UNREPORTED = (
+    *("files", "code-secret", "index-secret", "labels", "annotations", "ttl"),
+    *("name", "token", "namespace", "context"),
+)
 #: What a script's job has unless a place says otherwise.
 DEFAULTS: Mapping[str, object] = {
     "workers": 2,
