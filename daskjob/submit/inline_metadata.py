@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,10 @@ _BLOCK = re.compile(
 _START = re.compile(r"(?m)^# /// script[ \t]*\r?$")
 _NAME = re.compile(r"\s*([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)")
 _MARKER = re.compile(r";.*")
+#: All keys of a block.
+KEYS = ("dependencies", "requires-python", "tool")
+#: ``depends`` and ``dependancies`` resemble a key, ``description`` and ``version`` do not.
+_SIMILAR = 0.7
 #: As uv does: without it, the packages would be missing, and nothing would say why.
 _UNCLOSED = (
     "its block '# /// script' has no end: each line of it begins with '#', and the last one is "
@@ -63,6 +69,8 @@ def declared(script: str) -> Declared:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return Declared({}, problem=f"its block '# /// script' is not TOML: {error}")
+    if misspelt := _misspelt(found):
+        return Declared({}, problem=misspelt)
     listed = found.get("dependencies", [])
     if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
         return Declared({}, problem="dependencies is not a list of strings")
@@ -80,6 +88,22 @@ def declared(script: str) -> Declared:
         requirements=tuple(listed),
         uv=table.get("uv"),
     )
+
+
+def _misspelt(found: Mapping[str, object]) -> str:
+    """Return what is wrong about a key that resembles a known one; empty if there is none.
+
+    Other tools ignore unknown keys: the packages would be missing, and nothing would say why.
+    """
+    for key in found:
+        near = difflib.get_close_matches(_dashed(key), KEYS, n=1, cutoff=_SIMILAR)
+        if near and key not in KEYS:
+            return f"its block '# /// script' has the key {key!r}; did you mean {near[0]!r}?"
+    return ""
+
+
+def _dashed(key: str) -> str:
+    return key.lower().replace("_", "-")
 
 
 def _begins_a_block(script: str) -> bool:

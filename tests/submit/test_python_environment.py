@@ -154,10 +154,19 @@ def test_declared_packages_are_read(block: str, names: list[str]) -> None:
         ("# /// script\n# a =\n# ///\n", "is not TOML"),
         ("# /// script\n# dependencies = 'a'\n# ///\n", "is not a list"),
         ("# /// script\n# a = 1\n# ///\n\n# /// script\n# a = 1\n# ///\n", "several blocks"),
+        ("# /// script\n# dependancies = ['a']\n# ///\n", "did you mean 'dependencies'?"),
+        ("# /// script\n# requires_python = '>=3'\n# ///\n", "did you mean 'requires-python'?"),
+        ("# /// script\n# [tools.daskjob]\n# ///\n", "the key 'tools'; did you mean 'tool'?"),
     ],
 )
 def test_unreadable_declaration_is_reported(text: str, problem: str) -> None:
     assert problem in declared(text).problem
+
+
+def test_other_keys_of_a_declaration_are_left_to_other_tools() -> None:
+    keys = ("name", "version", "description", "authors", "readme", "x")
+    block = "".join(f"# {key} = 'a'\n" for key in keys)
+    assert declared(f"# /// script\n{block}# ///\n").problem == ""
 
 
 def test_lacking_packages_are_one_note_with_the_command_that_installs_them() -> None:
