@@ -118,32 +118,3 @@ def _begins_a_block(script: str) -> bool:
     except (tokenize.TokenError, SyntaxError):
         return False  # Python says what is wrong
     return any(t.type == tokenize.COMMENT and _START.fullmatch(t.line.rstrip("\n")) for t in tokens)
-
-
-def allows(requires_python: str, version: str) -> bool:
-    """Return whether a version of Python meets a specifier such as ``>=3.11,<3.14``.
-
-    Only the common operators are known; any other one allows everything.
-    """
-    have = _numbers(version)
-    for clause in requires_python.split(","):
-        match = re.fullmatch(r"\s*(>=|<=|>|<|==|~=)\s*(\d+(?:\.\d+)*)\s*", clause)
-        if match is None:
-            continue
-        operator, wanted = match.group(1), _numbers(match.group(2))
-        start = have[: len(wanted)]
-        met = {
-            ">=": have >= wanted,
-            "<=": start <= wanted,
-            ">": start > wanted,
-            "<": have < wanted,
-            "==": start == wanted,
-            "~=": have >= wanted and have[: len(wanted) - 1] == wanted[:-1],
-        }
-        if not met[operator]:
-            return False
-    return True
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

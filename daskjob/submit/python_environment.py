@@ -14,12 +14,13 @@ from pathlib import Path
 
 from daskjob.core.errors import DaskJobError
 from daskjob.core.messages import cut
-from daskjob.submit.inline_metadata import Declared, allows
+from daskjob.submit.inline_metadata import Declared
 
 #: The variables by which environments are activated: of venv, virtualenv and uv; of conda and pixi.
 _ACTIVE = ("VIRTUAL_ENV", "CONDA_PREFIX")
 #: How long a Python may take to report its version: a first start on a network disk is slow.
 PROBE_SECONDS = 60
+_OTHER_PYTHON = "choose another Python: --python PATH"
 _PROBE = """\
 import json, sys
 from importlib import metadata, util
@@ -225,13 +226,16 @@ def chosen_pythons(
 
 def _lacking(subject: str, wanted: Declared, python: Python, found: Examined) -> list[str]:
     """Return one sentence about declared packages, or a version, that the Python lacks."""
+    from daskjob.submit.environment.python_version import check_python
+    from daskjob.submit.environment.wanted import Target, UnfitEnvironment
+
     if wanted.problem:
         return [f"{subject}: {wanted.problem}"]
-    if not allows(wanted.requires_python, found.version):
-        return [
-            f"{subject} requires Python {wanted.requires_python}, and {python.path} is "
-            f"{found.version}; choose another: --python PATH"
-        ]
+    target = Target(python.path, found.version, other=_OTHER_PYTHON)
+    try:
+        check_python(wanted.requires_python, subject, target)
+    except UnfitEnvironment as error:
+        return [str(error)]
     if not found.missing:
         return []
     requirements = " ".join(f"'{wanted.dependencies[name]}'" for name in found.missing)

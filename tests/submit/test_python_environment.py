@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import venv
 from pathlib import Path
 
 import pytest
 
-from daskjob.submit.inline_metadata import allows, declared
+from daskjob.submit.environment.python_version import allows
+from daskjob.submit.inline_metadata import declared
 from daskjob.submit.python_environment import (
     Needs,
     NoPython,
@@ -184,13 +186,37 @@ def test_lacking_packages_are_one_note_with_the_command_that_installs_them() -> 
         (">=3.12", False),
         (">=3.9,<3.12", True),
         (">=3.9, <3.11", False),
-        ("==3.11", True),
+        ("==3.11.*", True),
+        ("==3.11", False),
         ("~=3.11", True),
-        ("<=3.11", True),
-        (">3.11", False),
-        ("===3.11.weird", True),
-        ("", True),
+        ("<=3.11", False),
+        ("!=3.11.7", False),
+        (">3.11", True),
     ],
 )
 def test_required_version_of_python(specifier: str, met: bool) -> None:
     assert allows(specifier, "3.11.7") is met
+
+
+@pytest.mark.parametrize(
+    ("specifier", "note"),
+    [
+        (
+            ">=99",
+            "a.py requires Python >=99, and {0} has {1}; choose another Python: --python PATH",
+        ),
+        (
+            "===3.11.weird",
+            "a.py requires Python ===3.11.weird, and {0} has {1}; choose another "
+            "Python: --python PATH",
+        ),
+        ("3.11", "a.py: requires-python is '3.11'; write versions such as '>=3.11'"),
+        ("", ""),
+        (">=3.11", ""),
+    ],
+)
+def test_what_a_script_requires_of_python_is_a_note(specifier: str, note: str) -> None:
+    text = f"# /// script\n# requires-python = '{specifier}'\n# ///\n"
+    needs = Needs("a.py", workers=False, uses_dask=False, declared=declared(text))
+    _, _, notes = chosen_pythons(Python(sys.executable), needs, environ=os.environ)
+    assert notes == ([note.format(sys.executable, platform.python_version())] if note else [])
