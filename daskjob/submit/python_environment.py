@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,21 +21,13 @@ from daskjob.submit.inline_metadata import Declared
 _ACTIVE = ("VIRTUAL_ENV", "CONDA_PREFIX")
 #: How long a Python may take to report its version: a first start on a network disk is slow.
 PROBE_SECONDS = 60
-_OTHER_PYTHON = "choose another Python: --python PATH"
 _PROBE = """\
 import json, sys
-from importlib import metadata, util
+from importlib import util
 sys.path[:] = [folder for folder in sys.path if folder]
-def lacks(name):
-    try:
-        metadata.version(name)
-    except Exception:
-        return True
-    return False
 print(json.dumps({
     "version": "%d.%d.%d" % sys.version_info[:3],
     "has_dask": all(util.find_spec(name) for name in ("dask", "distributed")),
-    "missing": [name for name in sys.argv[1:] if lacks(name)],
 }))
 """
 
@@ -68,8 +61,6 @@ class Examined:
 
     version: str
     has_dask: bool
-    #: The wanted distributions that it lacks.
-    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +156,15 @@ def _or_own(path: str, origin: str) -> Python:
     return Python(sys.executable) if same else Python(path, origin)
 
 
-def examined(
-    python: Python, environ: Mapping[str, str], distributions: Sequence[str] = ()
-) -> Examined:
-    """Return what a Python reports about itself, and which distributions it lacks.
+def examined(python: Python, environ: Mapping[str, str]) -> Examined:
+    """Return what a Python reports about itself.
 
     Raises
     ------
     NoPython
         The program is no Python.
     """
-    command = [python.path, "-c", _PROBE, *distributions]
+    command = [python.path, "-c", _PROBE]
     try:
         done = subprocess.run(
             command,
@@ -187,7 +176,7 @@ def examined(
             check=True,
         )
         found = json.loads(done.stdout)
-        return Examined(found["version"], bool(found["has_dask"]), tuple(found["missing"]))
+        return Examined(found["version"], bool(found["has_dask"]))
     except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
         lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
         raise NoPython(f"{python.path} is no working Python: {cut(lines[-1], 200)}") from error
@@ -208,9 +197,9 @@ def chosen_pythons(
     wanted = needs.declared
     if python.is_own and wanted is None:
         return Pythons(), True, []
-    found = examined(python, environ, list(wanted.dependencies) if wanted else ())
+    found = examined(python, environ)
     notes = [] if python.is_own else [f"runs with {python.path} ({python.origin}, {found.version})"]
-    notes += _lacking(needs.subject, wanted, python, found) if wanted else []
+    notes += _lacking(needs.subject, wanted, python, environ) if wanted else []
     if found.has_dask:
         return Pythons(python.path, python.path), True, notes
     if not needs.may_lack_dask and (needs.workers or needs.uses_dask):
@@ -224,23 +213,27 @@ def chosen_pythons(
     return Pythons(script=python.path), False, notes
 
 
-def _lacking(subject: str, wanted: Declared, python: Python, found: Examined) -> list[str]:
+def _lacking(
+    subject: str, wanted: Declared, python: Python, environ: Mapping[str, str]
+) -> list[str]:
     """Return one sentence about declared packages, or a version, that the Python lacks."""
+    from daskjob.submit.environment.installed import installed_in
     from daskjob.submit.environment.python_version import check_python
-    from daskjob.submit.environment.wanted import Target, UnfitEnvironment
+    from daskjob.submit.environment.wanted import UnfitEnvironment
 
     if wanted.problem:
         return [f"{subject}: {wanted.problem}"]
-    target = Target(python.path, found.version, other=_OTHER_PYTHON)
+    there = installed_in(python.path, wanted.requirements, environ)
     try:
-        check_python(wanted.requires_python, subject, target)
+        check_python(wanted.requires_python, subject, there.target)
     except UnfitEnvironment as error:
         return [str(error)]
-    if not found.missing:
+    unmet = {text: shown for text in wanted.requirements if (shown := there.unmet(text))}
+    if not unmet:
         return []
-    requirements = " ".join(f"'{wanted.dependencies[name]}'" for name in found.missing)
+    requirements = shlex.join(text.strip() for text in unmet)
     return [
-        f"{subject} declares {', '.join(found.missing)}, which {python.path} lacks; "
+        f"{subject} declares {', '.join(unmet.values())}, which {python.path} lacks; "
         f"install: {python.install} {requirements}"
     ]
 

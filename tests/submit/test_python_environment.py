@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import shlex
 import sys
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -172,11 +175,16 @@ def test_other_keys_of_a_declaration_are_left_to_other_tools() -> None:
 
 
 def test_lacking_packages_are_one_note_with_the_command_that_installs_them() -> None:
-    text = "# /// script\n# dependencies = ['click', 'no-such-a>=1', 'no-such-b']\n# ///\n"
+    listed = ["click", "no-such-a>=1", "no-such-b; python_version > '3'", "click>=99"]
+    listed += ["dask[none]", "click @ https://x/click.whl", "no-such-c; python_version < '3'"]
+    text = f"# /// script\n# dependencies = {json.dumps(listed)}\n# ///\n"
     needs = Needs("a.py", workers=False, uses_dask=False, declared=declared(text))
     _, _, (note,) = chosen_pythons(Python(sys.executable), needs, environ=os.environ)
-    assert "a.py declares no-such-a, no-such-b, which" in note
-    assert note.endswith("-m pip install 'no-such-a>=1' 'no-such-b'")
+    there = metadata.version("click")
+    assert f"a.py declares no-such-a>=1, no-such-b, click>=99 ({there} is there), which" in note
+    assert shlex.split(note.split("-m pip install ")[1]) == shlex.split(
+        "'no-such-a>=1' \"no-such-b; python_version > '3'\" 'click>=99'"
+    )
 
 
 @pytest.mark.parametrize(

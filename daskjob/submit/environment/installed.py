@@ -66,6 +66,21 @@ class Installed:
         """Return whether all requirements are installed in versions that they allow."""
         return all(map(self._meets, texts))
 
+    def unmet(self, text: str) -> str:
+        """Return a requirement as a message shows it, if it is not met; else an empty text.
+
+        A URL says nothing about a version: any one counts as met.
+        """
+        wanted = parsed(text)
+        if wanted is None or self._meets(text):
+            return ""
+        version, _ = self.found.get(normalised(wanted.name), ("", ()))
+        if version and wanted.url:
+            return ""
+        shown = text.partition(";")[0].strip()
+        is_other = version and not wanted.specifier.contains(version, prereleases=True)
+        return f"{shown} ({version} is there)" if is_other else shown
+
     def _meets(self, text: str) -> bool:
         wanted = parsed(text)
         if wanted is None or wanted.url:
