@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daskjob.core.errors import DaskJobError
+from daskjob.submit.source_text import parsed
 
 #: A line of IPython that is no Python: a magic, a shell escape, a question, or one assigned.
 _IPYTHON = re.compile(
@@ -119,7 +120,7 @@ def _ipython_lines(number: int, source: str) -> Iterator[str]:
     lines = source.splitlines()
     while True:
         try:
-            tree = ast.parse("\n".join(lines))
+            tree = parsed("\n".join(lines))
         except (SyntaxError, ValueError) as error:
             at = getattr(error, "lineno", None) or 0
             if not 0 < at <= len(lines) or not _IPYTHON.match(lines[at - 1]):

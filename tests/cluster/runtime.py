@@ -1,10 +1,10 @@
 """containerd, built from its Go module and kept in the cache, as Kubernetes' own programs are.
 
-Not Debian 12's: 1.6.20 has no image volumes (2.1 is the first version that has), and it loses output.
-When a container ends, it closes its end of the pipe before it has read what is left there: on a busy
+Not Debian 12's: 1.6.20 has no image volumes, which came with 2.1, and it loses output. When a
+container ends, it closes its end of the pipe before it has read what is left there: on a busy
 machine, the last 60 KB of a container that writes fast. This version reads to the end.
-``containerd/go.mod`` and ``go.sum`` pin the version; it is a module of its own, since its dependencies
-have other versions than Kubernetes'.
+``containerd/go.mod`` and ``go.sum`` pin the version; it is a module of its own, since its
+dependencies have other versions than Kubernetes'.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from daskjob.core.manifests import Manifest
 from daskjob.core.spec.job import MOST_FILES
 from daskjob.submit.cluster_job.archive import UnfitCode
 from daskjob.submit.cluster_job.code import Code, read_code
-from daskjob.submit.cluster_job.imports import Folder, imported_files
+from daskjob.submit.cluster_job.imports import Folder, imported, imported_files
 from daskjob.submit.cluster_job.program import (
     Program,
     Sources,
@@ -107,6 +107,102 @@ def test_files_that_a_script_imports_are_found_without_running_it(
 ) -> None:
     folders = [Folder(tree, after_library=False), Folder(tree / "src")]
     assert list(imported_files([(text, "")], folders)) == files
+
+
+#: A project that Python would find in two folders: ``scripts``, then ``src``.
+SPREAD = {
+    "scripts/space/one.py": "",
+    "scripts/lib/notes.py": "",
+    "scripts/deep/er/still/leaf.py": "",
+    "scripts/latin.py": "# coding: latin-1\nimport café",
+    "scripts/café.py": "",
+    "scripts/marked.py": "\ufeffimport lib",
+    "scripts/fast.cpython-311-x86_64-linux-gnu.so": "",
+    "scripts/only.pyc": "",
+    "src/space/two.py": "",
+    "src/lib/__init__.py": "",
+    "src/pkg/__init__.py": "",
+    "src/pkg/_c.abi3.so": "",
+    "src/pkg/a.py": "",
+    "src/pkg/b.py": "",
+    "src/pkg/sub/__init__.py": "",
+    "src/pkg/sub/c.py": "",
+}
+
+
+@pytest.fixture
+def spread(tmp_path: Path) -> list[Folder]:
+    for name, text in SPREAD.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="latin-1" if "latin" in name else "utf-8")
+    return [Folder(tmp_path / "scripts", after_library=False), Folder(tmp_path / "src")]
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        # A package without __init__.py has the modules of all its folders; one with it is before.
+        ("import space.one, space.two", ["space/one.py", "space/two.py"]),
+        ("import lib", ["lib/__init__.py"]),
+        ("from deep.er.still import leaf", ["deep/er/still/leaf.py"]),
+        ("import latin", ["café.py", "latin.py"]),
+        ("import marked", ["lib/__init__.py", "marked.py"]),
+        ("from pkg import *", [f"pkg/{n}.py" for n in ("__init__", "a", "b", "sub/__init__")]),
+        ("import_module(name='lib')", ["lib/__init__.py"]),
+        ("import_module('.a', 'pkg')", ["pkg/__init__.py", "pkg/a.py"]),
+        ("import_module('.a', package='pkg')", ["pkg/__init__.py", "pkg/a.py"]),
+        ("import_module('.a', place())", []),
+        ("__import__('pkg', fromlist=['b'])", ["pkg/__init__.py", "pkg/b.py"]),
+        ("__import__('pkg', None, None, ('b',))", ["pkg/__init__.py", "pkg/b.py"]),
+    ],
+)
+def test_modules_are_found_as_python_finds_them(
+    spread: list[Folder], text: str, files: list[str]
+) -> None:
+    assert list(imported_files([(text, "")], spread)) == files
+
+
+def test_relative_names_of_calls_are_about_the_package_of_their_module(
+    spread: list[Folder],
+) -> None:
+    text = "import_module('.c', __name__)\nimport_module('..b', __package__)"
+    assert list(imported_files([(text, "pkg.sub")], spread)) == [
+        *("pkg/__init__.py", "pkg/b.py", "pkg/sub/__init__.py", "pkg/sub/c.py")
+    ]
+
+
+def test_modules_without_source_are_found(spread: list[Folder]) -> None:
+    found = imported([("import fast, only\nfrom pkg import _c", "")], spread)
+    assert list(found.files) == ["pkg/__init__.py"]
+    assert list(found.compiled) == [
+        *("fast.cpython-311-x86_64-linux-gnu.so", "only.pyc", "pkg/_c.abi3.so")
+    ]
+
+
+def test_modules_without_source_are_sent_if_they_are_small_and_are_named(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import fast, large")
+    (tmp_path / "fast.so").write_bytes(b"\x7fELF\0")
+    with (tmp_path / "large.so").open("wb") as file:
+        file.truncate(2**20 + 1)
+    program = script_program(tmp_path / "script.py", Sources(), before=["python"], after=[])
+    assert sorted(contents(program.code)) == ["fast.so", "script.py"]
+    small, large = program.notes
+    assert small.startswith("compiled on this machine: fast.so; ")
+    assert large.startswith("not sent, compiled and above 1 MiB: large.so (")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_script_that_is_a_link_imports_from_beside_the_file(tree: Path, whole: bool) -> None:
+    (tree / "pkg/task.py").write_text("import base")
+    (tree / "run.py").symlink_to("pkg/task.py")
+    sources = Sources(project=tree, whole=tree if whole else None)
+    program = script_program(tree / "run.py", sources, before=["python"], after=[])
+    if whole:
+        assert "run.py" in program.code.files
+        assert program.code.paths == ("pkg", "src", ".")
+    else:
+        assert sorted(program.code.files) == ["base.py", "run.py"]
 
 
 @pytest.mark.parametrize("name", ["click", "yaml", "distributed"])
@@ -233,6 +329,82 @@ def test_files_that_are_asked_for_lie_to_the_script_as_here(tree: Path) -> None:
     for wrong, message in ((tree / "data", "is a folder"), (tree / "no", "does not exist")):
         with pytest.raises(UnfitCode, match=message):
             script_program(script, Sources(files=(wrong,)), before=["python"], after=[])
+
+
+def test_files_never_replace_one_another(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    away = tmp_path_factory.mktemp("away")
+    for name in ("script.py", "x/a.csv", "y/a.csv"):
+        (away / name).parent.mkdir(exist_ok=True)
+        (away / name).touch()
+    for files in ([away / "script.py"], [away / "x/a.csv", away / "y/a.csv"]):
+        with pytest.raises(UnfitCode, match=r"would both be (script.py|a.csv) in the pods; rename"):
+            script_program(
+                tree / "script.py",
+                Sources(project=tree, files=tuple(files)),
+                before=["python"],
+                after=[],
+            )
+
+
+def test_file_from_outside_is_reported_with_its_place(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("away") / "a.csv"
+    file.touch()
+    program = script_program(
+        tree / "script.py", Sources(project=tree, files=(file,)), before=["python"], after=[]
+    )
+    assert program.notes == (
+        f"--file {file} is outside of {tree}; in the pods it is /daskjob/files/a.csv",
+    )
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_programs_that_are_asked_for_can_be_executed(tree: Path, whole: bool) -> None:
+    tool = tree / "tool.sh"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    sources = Sources(project=tree, whole=tree) if whole else Sources(project=tree, files=(tool,))
+    program = script_program(tree / "script.py", sources, before=["python"], after=[])
+    spec: Manifest = {"containers": [{"name": "a"}]}
+    program.code.add_to(spec, "job")
+    items = spec["volumes"][0]["configMap"]["items"]
+    assert [item for item in items if "mode" in item] == [
+        {"key": "tool.sh", "path": "tool.sh", "mode": 0o555}
+    ]
+    packed = program.code.as_archive().archive
+    assert packed
+    with tarfile.open(fileobj=io.BytesIO(packed.data), mode="r:xz") as tar:
+        assert {member.name for member in tar.getmembers() if member.mode & 0o100} == {"tool.sh"}
+
+
+NAMING = """\
+table = open("data/table.csv"), open("own.csv"), dd.read_csv("data/*.csv"), open("missing.csv")
+near = open("near.csv"), "https://example.org/data/table.csv", "A sentence. And another one", "data"
+"""
+
+
+def test_files_that_the_code_names_and_that_are_not_sent_are_reported(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree)
+    (tree / "pkg/main.py").write_text(NAMING)
+    for name in ("own.csv", "pkg/near.csv"):
+        (tree / name).touch()
+    files = (Path("own.csv"),)
+    program = script_program(
+        tree / "pkg/main.py", Sources(project=tree, files=files), before=["python"], after=[]
+    )
+    (note,) = program.notes
+    assert note.startswith(
+        "named in the code, here, and not sent: data/table.csv (pkg/main.py, line 1), data/*.csv "
+        "(pkg/main.py, line 1), pkg/near.csv (pkg/main.py, line 2). If the job reads them: --file"
+    )
+    whole = Sources(project=tree, whole=tree)
+    program = script_program(tree / "pkg/main.py", whole, before=["python"], after=[])
+    assert program.notes == ()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from daskjob.submit.cluster_job.folder import (
     is_secret,
     notes_on,
     project_root,
+    workspace_root,
 )
 
 
@@ -68,9 +69,21 @@ def test_secrets_are_left_out_and_named(tmp_path: Path) -> None:
     assert "and 1 more (--secret and --env-file are for them, or --file)" in note
 
 
-@pytest.mark.parametrize("name", ["env.py", "pem.py", "id_rsa.py", "my.env.py", "credentials.py"])
+@pytest.mark.parametrize("name", ["env.py", "env", "id_rsa.py", "my.env.py", "credentials.py"])
 def test_modules_with_such_names_are_no_secrets(name: str) -> None:
     assert not is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("prod.env", ".env_local", "id_ed25519_work", "key.p8", "a.kubeconfig", "kubeconfig.yaml"),
+        *("secrets.toml", "terraform.tfvars", ".s3cfg", ".dockerconfigjson", ".databrickscfg"),
+        *(".my.cnf", "application_default_credentials.json"),
+    ],
+)
+def test_names_of_secrets_are_those_of_common_tools(name: str) -> None:
+    assert is_secret(name)
 
 
 def test_files_above_1_mib_are_left_out_and_named(tmp_path: Path) -> None:
@@ -112,11 +125,39 @@ def test_rules_of_the_repository_hold_in_a_folder_of_it(tmp_path: Path) -> None:
     assert sent(tmp_path / "part") == ["a.py"]
 
 
+def test_first_line_of_an_ignore_file_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    made(tmp_path, "a.log", "b.py")
+    write(tmp_path / ".gitignore", "\ufeff*.log\r\n.gitignore\r\n")
+    assert sent(tmp_path) == ["b.py"]
+
+
+def test_what_a_repository_excludes_for_one_user_is_ignored_also_in_its_work_trees(
+    tmp_path: Path,
+) -> None:
+    made(tmp_path, "main/a.log", "main/b.py", "main/c.log", "tree/a.log", "tree/b.py")
+    write(tmp_path / "main/.git/info/exclude", "*.log\n")
+    write(tmp_path / "main/.gitignore", "!c.log\n")
+    write(tmp_path / "main/.git/worktrees/tree/commondir", "../..\n")
+    write(tmp_path / "tree/.git", f"gitdir: {tmp_path}/main/.git/worktrees/tree\n")
+    assert sent(tmp_path / "main") == [".gitignore", "b.py", "c.log"]
+    assert sent(tmp_path / "tree") == ["b.py"]
+
+
+def test_folder_that_is_left_out_may_have_modules_that_are_sent(tmp_path: Path) -> None:
+    made(tmp_path / "project", "pyproject.toml", "a.py")
+    made(tmp_path / "away", "one.py", "two.py")
+    os.symlink("../away", tmp_path / "project/away")
+    (note,) = notes_on(contents_of(tmp_path / "project"), ["away/one.py"])
+    assert "in a circle: away/ (but for what is imported) (" in note
+
+
 PATTERNS = st.lists(
     st.sampled_from(
         [
             *("*.log", "!keep.log", "/a", "a/", "b/*", "!b/c.py", "**/d", "d/**", "a/**/c.py"),
             *("c.p?", "[ab].py", "\\!x", "# c", "b/d/", "!a/b", "*", "!*/", "!*.py", "x "),
+            *("/**", "a/**", "!a/**/", "**/b/**", "a**/", "[!a]*/", "[[:alpha:]].py", "/*/*.log"),
+            *("[", "[]a].py", "x\\ ", "!/", "\\", "***", "*/", "[a-", "b/**/c.py\r", "d/[!/]x"),
         ]
     ),
     max_size=4,
@@ -218,3 +259,26 @@ def test_editable_installations_of_the_project_name_folders_of_its_code(tmp_path
     write(packages / "__editable___bad_finder.py", "MAPPING = open('x')\ndef f(:")
     found = editable_folders(project, [environment])
     assert found == (project / "python", project / "lib")
+
+
+def test_editable_installations_are_found_through_links_and_relative_lines(tmp_path: Path) -> None:
+    project, environment = tmp_path / "project", tmp_path / "project/env"
+    packages = environment / "lib/python3.12/site-packages"
+    made(project, "one/a.py", "two/b.py")
+    os.symlink(project, tmp_path / "link")
+    write(packages / "a.pth", f"# folders\n{tmp_path}/link/one\n../../../../two\n")
+    assert editable_folders(project, [environment]) == (project / "one", project / "two")
+
+
+@pytest.mark.parametrize(
+    ("settings", "root"), [("[tool.uv.workspace]\nmembers = ['*']\n", "."), ("", "packages/one")]
+)
+def test_neighbours_of_a_project_are_those_of_its_workspace(
+    tmp_path: Path, settings: str, root: str
+) -> None:
+    write(tmp_path / "pyproject.toml", settings)
+    write(tmp_path / "packages/one/pyproject.toml", "")
+    assert workspace_root(tmp_path / "packages/one") == tmp_path / root
+    made(tmp_path, "packages/.git")
+    repository = tmp_path / "packages"
+    assert workspace_root(tmp_path / "packages/one") == repository

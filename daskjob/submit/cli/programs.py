@@ -12,7 +12,7 @@ from daskjob.submit.cluster_job.archive import UnfitCode
 from daskjob.submit.cluster_job.code import HERE, Code
 from daskjob.submit.cluster_job.code_place import CodePlace, path_inside
 from daskjob.submit.cluster_job.editable import editable_folders
-from daskjob.submit.cluster_job.folder import project_root
+from daskjob.submit.cluster_job.folder import project_root, workspace_root
 from daskjob.submit.cluster_job.imports import module_file
 from daskjob.submit.cluster_job.program import (
     Program,
@@ -27,6 +27,7 @@ from daskjob.submit.cluster_job.program import (
 )
 from daskjob.submit.cluster_job.project_path import project_path
 from daskjob.submit.inline_metadata import ScriptText
+from daskjob.submit.source_text import readable_text
 
 
 def text_of(way: Way) -> str:
@@ -37,7 +38,7 @@ def text_of(way: Way) -> str:
         from daskjob.submit.notebook import code_of
 
         return code_of(way.script)
-    return way.script.read_text(encoding="utf-8-sig", errors="replace")
+    return readable_text(way.script.read_bytes())
 
 
 def script_text(way: Way) -> ScriptText:
@@ -49,7 +50,7 @@ def script_text(way: Way) -> ScriptText:
     if path is None:
         return ScriptText(way.text, way.label, Path.cwd())
     is_script = path == way.script
-    text = text_of(way) if is_script else path.read_text(encoding="utf-8-sig", errors="replace")
+    text = text_of(way) if is_script else readable_text(path.read_bytes())
     return ScriptText(text, str(path), path.absolute().parent)
 
 
@@ -70,7 +71,9 @@ def sources_of(way: Way, files: tuple[str, ...], whole: Path | None = None) -> S
         # A package that runs as a folder has itself on the path too, behind its parent.
         python_path=tuple(path.absolute() for path in (*map(Path, way.path[1:]), *inherited)),
         project=project,
-        editable=editable_folders(project, environment_folders(way)) if project else (),
+        editable=editable_folders(workspace_root(project), environment_folders(way))
+        if project
+        else (),
         files=tuple(Path(name) for name in files),
         whole=whole,
     )

@@ -22,7 +22,7 @@ from daskjob.submit.cli.programs import (
 from daskjob.submit.cli.ways_in import Way, way_in
 from daskjob.submit.cluster_job.archive import UnfitCode
 from daskjob.submit.cluster_job.code_place import code_place, folder_of, is_elsewhere
-from daskjob.submit.cluster_job.doubts import doubts, installed_in
+from daskjob.submit.cluster_job.doubts import doubts, installed_in, outside_folder
 from daskjob.submit.cluster_job.environment import provides, script_environment, with_packages
 from daskjob.submit.cluster_job.image import NoImage, Versions, environment_versions
 from daskjob.submit.cluster_job.program import Program
@@ -165,7 +165,8 @@ def _script(word: str, args: Sequence[str], given: Given, *, module: bool) -> Su
         script.text, script.subject, script.folder, settings.settings, os.environ
     )
     notes = [*program.notes, *environment.notes]
-    notes += _doubts(way, program, environment) if way and not program.code.source else []
+    if way and not program.code.source:
+        notes += _doubts(way, program, environment, is_whole=bool(settings.settings.code))
     program = replace(program, notes=tuple(notes), environment=environment.manifest())
     submission = script_submission(
         program, settings, versions=versions, env_file=_env_file(settings)
@@ -196,7 +197,7 @@ def _program(way: Way | None, words: Sequence[str], settings: Settings, *, asked
     return program_of(way, sources_of(way, settings.files, whole))
 
 
-def _doubts(way: Way, program: Program, packages: Resolved) -> list[str]:
+def _doubts(way: Way, program: Program, packages: Resolved, *, is_whole: bool) -> list[str]:
     texts = dict(program.texts)
     main = text_of(way)
     if main and main not in texts.values():
@@ -204,7 +205,13 @@ def _doubts(way: Way, program: Program, packages: Resolved) -> list[str]:
     environment = Path(way.python).absolute().parent.parent if "/" in way.python else None
     active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
     is_installed = installed_in(environment or (Path(active) if active else None))
-    return doubts(texts, lambda name: is_installed(name) or provides(packages, name))
+    return doubts(
+        texts,
+        lambda name: is_installed(name) or provides(packages, name),
+        sent=program.code.places,
+        is_whole=is_whole,
+        elsewhere=lambda name: None if provides(packages, name) else outside_folder(name),
+    )
 
 
 def _versions(way: Way | None) -> Versions:

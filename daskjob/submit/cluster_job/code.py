@@ -9,10 +9,9 @@ no text, is an archive in ConfigMaps, and code of another place is only named: `
 from __future__ import annotations
 
 import io
-import os
 import re
 import tokenize
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +38,8 @@ VOLUME = "code"
 HERE = "."
 #: An archive's own format has no other limit; no file system takes more.
 _LONGEST_NAME = 255
+#: The mode of a program in a volume, which is read-only.
+_PROGRAM = 0o555
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,19 @@ class Code:
     source: Manifest = field(default_factory=dict)
     #: The folders of PYTHONPATH, below ``root``.
     paths: tuple[str, ...] = (HERE,)
+    #: The files that can be executed.
+    programs: frozenset[str] = frozenset()
 
     @property
     def is_tree(self) -> bool:
-        """Whether it has folders, or names that no key of a ConfigMap may have."""
-        return not all(_PLAIN.fullmatch(path) and path not in (".", "..") for path in self.files)
+        """Whether it has folders, programs, or names that no key of a ConfigMap may have."""
+        plain = all(_PLAIN.fullmatch(path) and path not in (".", "..") for path in self.files)
+        return not plain or not self.programs.isdisjoint(self.files)
+
+    @property
+    def places(self) -> list[str]:
+        """The paths of its files, as far as they are known."""
+        return list(self.archive.sizes if self.archive else self.files)
 
     @property
     def is_elsewhere(self) -> bool:
@@ -102,14 +111,17 @@ class Code:
 
     def as_archive(self) -> Code:
         """Return the same code as an archive, for a manifest that is too large with it."""
-        archive = packed({path: text.encode() for path, text in self.files.items()})
-        return Code(archive=archive, paths=self.paths)
+        files = {path: text.encode() for path, text in self.files.items()}
+        return Code(archive=packed(files, self.programs), paths=self.paths)
 
     def add_to(self, spec: Manifest, job: str) -> None:
         """Add the volume of a tree to a PodSpec, in place; files without folders need none."""
         if self.is_elsewhere or not self.is_tree:
             return
-        items = [{"key": key, "path": path} for path, key in self.keys.items()]
+        items = [
+            {"key": key, "path": path, **({"mode": _PROGRAM} if path in self.programs else {})}
+            for path, key in self.keys.items()
+        ]
         source = {"name": names.files_name(job), "items": items}
         spec["volumes"] = [*(spec.get("volumes") or ()), {"name": VOLUME, "configMap": source}]
         for container in spec.get("containers") or ():
@@ -141,9 +153,12 @@ def read_code(
     texts: Mapping[str, str] | None = None,
     *,
     python_paths: tuple[str, ...] = (HERE,),
+    programs: Iterable[str] = (),
     always_packed: bool = False,
 ) -> Code:
     """Return the code of files on this machine, and of texts that are in no file.
+
+    ``programs`` are the files that can be executed.
 
     Raises
     ------
@@ -156,8 +171,7 @@ def read_code(
     contents |= {place: text.encode() for place, text in (texts or {}).items()}
     files = None if always_packed else _texts(contents)
     if files is not None and _fits(files):
-        return Code(files, paths=python_paths)
-    programs = [place for place, path in paths.items() if os.access(path, os.X_OK)]
+        return Code(files, paths=python_paths, programs=frozenset(programs))
     return Code(archive=packed(contents, programs), paths=python_paths)
 
 

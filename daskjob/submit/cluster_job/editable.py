@@ -1,29 +1,42 @@
-"""Folders of a project that its packages are installed from: "editable" installations."""
+"""Folders of projects that their packages are installed from: "editable" installations."""
 
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from daskjob.submit.source_text import parsed
 
-def editable_folders(project: Path, environments: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the folders of a project that environments have on Python's path, in their order."""
+
+def editable_folders(root: Path, environments: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the folders below a root that environments have on Python's path, in their order."""
     found: dict[Path, None] = {}
     for environment in environments:
         for packages in sorted(environment.glob("lib/python3.*/site-packages")):
             for folder in (*_of_path_files(packages), *_of_finders(packages)):
-                if folder.is_relative_to(project) and folder.is_dir():
-                    found[folder] = None
+                inside = _below(root, folder)
+                if inside is not None and inside.is_dir():
+                    found[inside] = None
     return tuple(found)
+
+
+def _below(root: Path, folder: Path) -> Path | None:
+    """Return a folder as one below a root, also if either is named through a link."""
+    if folder.is_relative_to(root):
+        return folder
+    real = Path(os.path.realpath(folder))
+    real_root = Path(os.path.realpath(root))
+    return root / real.relative_to(real_root) if real.is_relative_to(real_root) else None
 
 
 def _of_path_files(packages: Path) -> Iterator[Path]:
     """Yield the folders that ``.pth`` files name, one in a line."""
     for path in sorted(packages.glob("*.pth")):
         for line in _text(path).splitlines():
-            if line.startswith("/"):
-                yield Path(line.strip())
+            if line.strip() and not line.startswith(("#", "import ", "import\t")):
+                yield Path(os.path.abspath(packages / line.strip()))
 
 
 def _of_finders(packages: Path) -> Iterator[Path]:
@@ -54,7 +67,7 @@ def _folders(value: ast.expr) -> Iterator[Path]:
 
 def _parsed(text: str) -> ast.Module:
     try:
-        return ast.parse(text)
+        return parsed(text)
     except (SyntaxError, ValueError):
         return ast.Module([], [])
 

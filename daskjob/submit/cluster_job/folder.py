@@ -1,7 +1,8 @@
 """The files of a folder that are code: what ``--code DIR`` sends, and what it leaves out.
 
 ``.daskjobignore`` of the folder decides; without one ``.gitignore`` does, also of the folders above
-up to the repository's. What no job needs, or nobody wants to publish, is left out in any case.
+up to the repository's, and before it ``.git/info/exclude``. What no job needs, or nobody wants to
+publish, is left out in any case.
 """
 
 from __future__ import annotations
@@ -13,12 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from daskjob.submit.cluster_job.archive import UnfitCode
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+from daskjob.submit.cluster_job.ignore_patterns import Pattern, judge, patterns_of
 
 #: Larger files are data, which belong into a volume.
 LARGEST_FILE = 1024 * 1024
@@ -42,10 +40,12 @@ _CACHE_MARK = "CACHEDIR.TAG"
 _BYTE_CODE = (".pyc", ".pyo")
 #: Names of files and folders that hold credentials.
 _SECRET = re.compile(
-    r"\.env(\..+)?|\.envrc|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk)|id_(rsa|dsa|ecdsa|ed25519)"
-    r"|\.netrc|_netrc|\.pgpass|\.pypirc|\.npmrc|\.git-credentials|\.htpasswd|\.dockercfg"
-    r"|\.ssh|\.aws|\.azure|\.gnupg|\.kube|\.docker|kubeconfig|credentials(\.json)?"
-    r"|(client_secret|service[-_]account).*\.json",
+    r".*\.env|\.env([._-].+|rc)|.*\.(pem|key|p8|p12|pfx|jks|keystore|kdbx|ppk|tfvars|tfstate)"
+    r"|id_(rsa|dsa|ecdsa|ed25519)([-_][^.]*)?|\.netrc|_netrc|\.pgpass|\.my\.cnf|\.pypirc|\.npmrc"
+    r"|\.git-credentials|\.htpasswd|\.docker(cfg|configjson)|\.(s3cfg|boto|databrickscfg)"
+    r"|\.terraformrc|\.vault-token|\.(ssh|aws|azure|gcloud|gnupg|kube|docker|snowflake)"
+    r"|(.*\.)?kubeconfig(\.ya?ml)?|kube\.config|secrets\.(toml|ya?ml|json)|credentials(\.json)?"
+    r"|application_default_credentials\.json|(client_secret|service[-_]account).*\.json",
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(r".*\.(example|sample|template|dist)", re.IGNORECASE)
@@ -104,11 +104,19 @@ def notes_on(contents: Contents, sent: Iterable[str]) -> list[str]:
     others = set(sent)
     notes = []
     for reason, (what, remedy) in _SAID.items():
-        found = [path for path in contents.of(reason) if path not in others]
+        found = [
+            f"{path} (but for what is imported)" if _has_some(path, others) else path
+            for path in contents.of(reason)
+            if path not in others
+        ]
         if found:
             more = f" and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
             notes.append(f"not sent, {what}: {', '.join(found[:_LISTED])}{more} ({remedy})")
     return notes
+
+
+def _has_some(folder: str, places: Iterable[str]) -> bool:
+    return folder.endswith("/") and any(place.startswith(folder) for place in places)
 
 
 def is_secret(name: str) -> bool:
@@ -125,6 +133,21 @@ def project_root(folder: Path) -> Path | None:
     return None
 
 
+def workspace_root(project: Path) -> Path:
+    """Return the folder of a project and its neighbours: its repository's, or that of uv's."""
+    for place in (project, *project.parents):
+        if (place / ".git").exists() or _is_workspace(place / "pyproject.toml"):
+            return place
+    return project
+
+
+def _is_workspace(settings: Path) -> bool:
+    try:
+        return "[tool.uv.workspace]" in settings.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
 def _project(folder: Path) -> Path:
     return project_root(folder) or folder
 
@@ -134,34 +157,27 @@ class _Rules:
     """The patterns of one ignore file, for what is below its folder."""
 
     folder: str
-    spec: GitIgnoreSpec
-    #: Without the patterns of folders (``build/``): git compares these with folders alone, and what
-    #: is below an ignored one is never asked about.
-    of_files: GitIgnoreSpec
+    patterns: tuple[Pattern, ...]
 
     def judge(self, path: str) -> bool | None:
         """Return whether they ignore a path below the top; ``None``: they say nothing."""
-        end = "/" if path.endswith("/") else ""
-        spec = self.spec if end else self.of_files
-        return spec.check_file(os.path.relpath(path, self.folder) + end).include
+        place = os.path.relpath(path, self.folder)
+        return judge(self.patterns, place, is_folder=path.endswith("/"))
 
 
 def _read_rules(folder: Path, name: str) -> list[_Rules]:
-    from pathspec import GitIgnoreSpec
+    return _rules_of(folder / name, folder)
 
-    path = folder / name
+
+def _rules_of(path: Path, folder: Path) -> list[_Rules]:
+    """Return the rules that a file has for a folder; none without that file."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return []
     except OSError as error:
         raise UnfitCode(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        of_files = [line for line in lines if not line.rstrip().endswith("/")]
-        specs = (GitIgnoreSpec.from_lines(lines), GitIgnoreSpec.from_lines(of_files))
-        return [_Rules(str(folder), *specs)]
-    except ValueError as error:
-        raise UnfitCode(f"{path} has a wrong pattern: {error}") from error
+    return [_Rules(str(folder), patterns_of(text))]
 
 
 def _rules_above(top: Path, name: str) -> tuple[_Rules, ...]:
@@ -169,10 +185,20 @@ def _rules_above(top: Path, name: str) -> tuple[_Rules, ...]:
     if name != GIT_IGNORE:
         return ()
     repository = next((p for p in (top, *top.parents) if (p / ".git").exists()), None)
-    if repository is None or repository == top:
+    if repository is None:
         return ()
     between = [p for p in reversed(top.parents) if p.is_relative_to(repository)]
-    return tuple(rules for place in between for rules in _read_rules(place, name))
+    above = [rules for place in between for rules in _read_rules(place, name)]
+    return (*_rules_of(_git_folder(repository / ".git") / "info/exclude", repository), *above)
+
+
+def _git_folder(place: Path) -> Path:
+    """Return the folder of a repository's settings: of a work tree, ``.git`` is a file."""
+    try:
+        folder = place.parent / place.read_text().removeprefix("gitdir:").strip()
+        return folder / (folder / "commondir").read_text().strip()
+    except (OSError, ValueError):
+        return place
 
 
 @dataclass(slots=True)

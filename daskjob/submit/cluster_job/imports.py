@@ -6,13 +6,19 @@ import ast
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 
+from daskjob.submit.source_text import parsed, source_text
+
 #: Calls that import a module by its name.
 _BY_NAME = ("import_module", "__import__", "run_module")
-_NO_MODULES = re.compile(r"[^\W\d]\w*")
+#: Where ``__import__`` has the names that it imports from the module.
+_FROM_LIST = 3
+_PART = re.compile(r"[^\W\d]\w*")
+#: Names of a module's own package.
+_OWN = ("__name__", "__package__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,62 +44,103 @@ class Folder:
         return origin is not None and not Path(origin).is_relative_to(self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The files that programs import, by their path below the folder in which they were found."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    #: Modules without source: extensions in C, and byte code.
+    compiled: dict[str, Path] = field(default_factory=dict)
+
+    def with_main(self, path: Path) -> Imported:
+        """Return these with the script that imports them."""
+        # First, and by no other file of its name.
+        return replace(self, files={path.name: path} | self.files | {path.name: path})
+
+
 @dataclass(slots=True)
 class _Search:
     folders: Sequence[Folder]
     #: Path on the cluster → file.
     found: dict[str, Path] = field(default_factory=dict)
+    compiled: dict[str, Path] = field(default_factory=dict)
     #: Files whose own imports are still to be read, with the package that they are in.
     queue: list[tuple[Path, str]] = field(default_factory=list)
 
-    def add(self, folder: Path, path: Path, package: str) -> None:
+    def add(self, root: Path, path: Path, package: str) -> None:
         """Add a module, and read its imports later."""
-        place = str(PurePosixPath(*path.relative_to(folder).parts))
+        place = _place(root, path)
         if place not in self.found:
             self.found[place] = path
             self.queue.append((path, package))
 
-    def add_module(self, name: str) -> bool:
-        """Add a module and its packages; return whether it is in one of the folders."""
+    def add_module(self, name: str) -> None:
+        """Add a module and its packages, if they are in these folders."""
         parts = name.split(".")
-        if not all(_NO_MODULES.fullmatch(part) for part in parts):
-            return False
+        if not all(_PART.fullmatch(part) for part in parts):
+            return
+        places = [
+            (folder.path, folder.path) for folder in self.folders if not folder.is_hidden(parts[0])
+        ]
+        package = ""
+        for part in parts:
+            places = self._below(places, part, package)
+            package = f"{package}.{part}" if package else part
+
+    def _below(
+        self, places: Sequence[tuple[Path, Path]], part: str, package: str
+    ) -> list[tuple[Path, Path]]:
+        """Add what Python finds by a name in places; return where the modules below it are.
+
+        A place is a folder, with the one that it was found from. As for Python, the first package
+        or module counts; without one, all folders of that name together, as a namespace.
+        """
+        name = f"{package}.{part}" if package else part
+        portions = []
+        for root, place in places:
+            folder, module = place / part, place / f"{part}.py"
+            if (folder / "__init__.py").is_file():
+                self.add(root, folder / "__init__.py", name)
+                return [(root, folder)]
+            compiled = _compiled(place, part)
+            if compiled is not None:
+                self.compiled[_place(root, compiled)] = compiled
+            if module.is_file():
+                self.add(root, module, package)
+            if compiled is not None or module.is_file():
+                return []
+            if folder.is_dir():
+                portions.append((root, folder))
+        return portions
+
+    def add_all(self, name: str) -> None:
+        """Add the modules of a package: what ``*`` imports is decided when it runs."""
         for folder in self.folders:
-            if self._is_here(folder.path, parts[0]) and not folder.is_hidden(parts[0]):
-                return self._add_parts(folder.path, parts)
-        return False
-
-    @staticmethod
-    def _is_here(folder: Path, name: str) -> bool:
-        package = folder / name
-        is_namespace = package.is_dir() and any(package.glob("*.py"))
-        return (folder / f"{name}.py").is_file() or is_namespace or _has_packages(package)
-
-    def _add_parts(self, root: Path, parts: Sequence[str]) -> bool:
-        place = root
-        for index, part in enumerate(parts):
-            package, module = place / part, place / f"{part}.py"
-            name = ".".join(parts[: index + 1])
+            package = folder.path.joinpath(*name.split("."))
             if (package / "__init__.py").is_file():
-                self.add(root, package / "__init__.py", name)
-            elif module.is_file():
-                self.add(root, module, name.rpartition(".")[0])
-                return index == len(parts) - 1
-            elif not package.is_dir():
-                return False
-            place = package
-        return True
+                for path in sorted(package.glob("*.py")):
+                    self.add(folder.path, path, name)
+                for path in sorted(package.glob("*/__init__.py")):
+                    self.add(folder.path, path, f"{name}.{path.parent.name}")
 
 
-def _has_packages(folder: Path) -> bool:
-    """Return whether a folder without modules holds packages, as a namespace does."""
-    return folder.is_dir() and any(folder.glob("*/__init__.py"))
+def _place(root: Path, path: Path) -> str:
+    return str(PurePosixPath(*path.relative_to(root).parts))
 
 
-def imported_files(
+def _compiled(folder: Path, name: str) -> Path | None:
+    """Return a module of a folder that has no source: an extension, else byte code."""
+    found = sorted(folder.glob(f"{name}.*so"))
+    if found:
+        return found[0]
+    path = folder / f"{name}.pyc"
+    return path if path.is_file() and not (folder / f"{name}.py").is_file() else None
+
+
+def imported(
     texts: Sequence[tuple[str, str]], folders: Sequence[Folder], modules: Sequence[str] = ()
-) -> dict[str, Path]:
-    """Return the files in these folders that programs import, by their path below their folder.
+) -> Imported:
+    """Return the files in these folders that programs import.
 
     ``texts`` are programs, each with the package that it is in; ``modules`` are imported as well.
     """
@@ -105,11 +152,18 @@ def imported_files(
     while search.queue:
         path, package = search.queue.pop()
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError):
+            text = source_text(path.read_bytes()) or ""
+        except OSError:
             continue  # reported when it is read to be sent
         _follow(text, package, search)
-    return dict(sorted(search.found.items()))
+    return Imported(dict(sorted(search.found.items())), dict(sorted(search.compiled.items())))
+
+
+def imported_files(
+    texts: Sequence[tuple[str, str]], folders: Sequence[Folder], modules: Sequence[str] = ()
+) -> dict[str, Path]:
+    """Return the files in these folders that programs import, but for compiled ones."""
+    return imported(texts, folders, modules).files
 
 
 def module_file(name: str, folders: Sequence[Folder]) -> Path | None:
@@ -128,24 +182,15 @@ def _follow(text: str, package: str, search: _Search) -> None:
         search.add_module(name)
         for member in members:
             if member == "*":
-                _add_all(name, search)
+                search.add_all(name)
             else:
                 search.add_module(f"{name}.{member}" if name else member)
-
-
-def _add_all(name: str, search: _Search) -> None:
-    """Add the modules of a package: what ``*`` imports is decided when it runs."""
-    for folder in search.folders:
-        package = folder.path.joinpath(*name.split("."))
-        if (package / "__init__.py").is_file():
-            for path in sorted(package.glob("*.py")):
-                search.add(folder.path, path, name)
 
 
 def _imports(text: str, package: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the modules that a program imports, with the names that it imports from each."""
     try:
-        tree = ast.parse(text)
+        tree = parsed(text)
     except (SyntaxError, ValueError, RecursionError):
         return  # Python reports it, when it runs
     for node in ast.walk(tree):
@@ -156,10 +201,50 @@ def _imports(text: str, package: str) -> Iterator[tuple[str, list[str]]]:
                 base = _absolute(module or "", package, level)
                 if base is not None:
                     yield base, [alias.name for alias in names]
-            case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]):
-                called = getattr(func, "attr", getattr(func, "id", ""))
-                if called in _BY_NAME and not name.startswith("."):
-                    yield name, []
+            case ast.Call() if called_name(node) in _BY_NAME:
+                yield from _called(node, package)
+
+
+def called_name(call: ast.Call) -> str:
+    """Return the name of what is called, without its module or object; empty if it has none."""
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
+
+
+def imported_name(call: ast.Call) -> ast.expr | None:
+    """Return the name that a call imports; ``None`` if it is no such call."""
+    if called_name(call) not in _BY_NAME:
+        return None
+    given = [word.value for word in call.keywords if word.arg in ("name", "mod_name")]
+    return next(iter((*call.args, *given)), None)
+
+
+def _called(call: ast.Call, package: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the module of a call such as ``import_module("a.b")``."""
+    match imported_name(call):
+        case ast.Constant(value=str(name)):
+            plain = name.lstrip(".")
+            base = _absolute(plain, _base(call, package), len(name) - len(plain))
+            if base:
+                yield base, _from_list(call)
+
+
+def _base(call: ast.Call, package: str) -> str:
+    """Return the package that a relative name is about."""
+    given = [word.value for word in call.keywords if word.arg == "package"]
+    match (*given, *call.args[1:2]):
+        case (ast.Constant(value=str(name)), *_):
+            return name
+        case (ast.Name(id=name), *_) if name in _OWN:
+            return package
+    return ""
+
+
+def _from_list(call: ast.Call) -> list[str]:
+    given = [word.value for word in call.keywords if word.arg == "fromlist"]
+    match (*given, *call.args[_FROM_LIST : _FROM_LIST + 1]):
+        case (ast.List(elts=names) | ast.Tuple(elts=names), *_):
+            return [str(name.value) for name in names if isinstance(name, ast.Constant)]
+    return []
 
 
 def _absolute(module: str, package: str, level: int) -> str | None:

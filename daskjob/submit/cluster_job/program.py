@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from daskjob.submit.cluster_job.archive import UnfitCode
-from daskjob.submit.cluster_job.code import HERE, Code, below, read_code, text_of
-from daskjob.submit.cluster_job.folder import contents_of, notes_on
-from daskjob.submit.cluster_job.imports import Folder, imported_files
+from daskjob.submit.cluster_job.code import HERE, Code, below, read_code
+from daskjob.submit.cluster_job.folder import LARGEST_FILE, contents_of, notes_on
+from daskjob.submit.cluster_job.imports import Folder, Imported, imported
 from daskjob.submit.cluster_job.layout import Layout
+from daskjob.submit.cluster_job.named_files import unsent_files
+from daskjob.submit.source_text import readable_text, source_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Sources:
     python_path: tuple[Path, ...] = ()
     #: The folder of the project; ``None`` without one.
     project: Path | None = None
-    #: Folders of the project that packages are installed from ("editable").
+    #: Folders of the project, and of its neighbours, that packages are installed from ("editable").
     editable: tuple[Path, ...] = ()
     #: The files that were asked for.
     files: tuple[Path, ...] = ()
@@ -98,12 +100,11 @@ def script_program(
     """Return the program of a script: words before its path, and after it."""
     path = Path(os.path.abspath(path))
     interpreter = list(before) or _interpreter(path)
-    folder = path.parent
-    paths = {path.name: path}
+    folder = first_folder(path)
+    found = Imported()
     if interpreter[0].rpartition("/")[2].startswith("python"):
-        text = path.read_text(encoding="utf-8", errors="replace").removeprefix("\ufeff")
-        paths |= imported_files([(text, "")], sources.folders(folder))
-    made = _Sending(paths, folder, sources)
+        found = imported([(readable_text(path.read_bytes()), "")], sources.folders(folder))
+    made = _Sending(found.with_main(path), folder, sources, main=path)
     words: tuple[Word, ...] = (*interpreter, made.word(path), *after)
     return made.program(Program(words, path.stem))
 
@@ -113,8 +114,8 @@ def notebook_program(
 ) -> Program:
     """Return the program of a notebook: words before its path, and after it."""
     path = Path(os.path.abspath(path))
-    paths = {path.name: path, **imported_files([(cells, "")], sources.folders(path.parent))}
-    made = _Sending(paths, path.parent, sources, stands_in=path.parent)
+    found = imported([(cells, "")], sources.folders(path.parent)).with_main(path)
+    made = _Sending(found, path.parent, sources, stands_in=path.parent)
     words: tuple[Word, ...] = (*before, made.word(path), *after)
     return made.program(Program(words, path.stem))
 
@@ -125,15 +126,15 @@ def module_program(
     """Return the program of ``python -m name`` in a folder."""
     folder = Path(os.path.abspath(folder))
     folders = sources.folders(folder)
-    paths = imported_files([], folders, [name])
-    is_package = f"{name.replace('.', '/')}/__init__.py" in paths
-    if is_package or not paths:
-        paths |= imported_files([], folders, [f"{name}.__main__"])
+    found = imported([], folders, [name])
+    is_package = f"{name.replace('.', '/')}/__init__.py" in found.files
+    if is_package or not found.files:
+        found = imported([], folders, [name, f"{name}.__main__"])
     program = Program((*before, "-m", name, *after), name.removesuffix(".__main__"))
-    if not paths:
+    if not found.files and not found.compiled:
         note = f"the module {name} is not in {folder}: the image must have it"
         program = replace(program, notes=(note,))
-    return _Sending(paths, folder, sources).program(program)
+    return _Sending(found, folder, sources).program(program)
 
 
 def folder_program(
@@ -142,9 +143,8 @@ def folder_program(
     """Return the program of a folder with ``__main__.py``."""
     folder = Path(os.path.abspath(folder))
     main = folder / "__main__.py"
-    text = main.read_text(encoding="utf-8", errors="replace")
-    paths = {"__main__.py": main, **imported_files([(text, "")], sources.folders(folder))}
-    made = _Sending(paths, folder, sources)
+    found = imported([(readable_text(main.read_bytes()), "")], sources.folders(folder))
+    made = _Sending(found.with_main(main), folder, sources)
     words: tuple[Word, ...] = (*before, made.word(folder), *after)
     return made.program(Program(words, folder.name))
 
@@ -154,8 +154,8 @@ def text_program(
 ) -> Program:
     """Return the program of a script that is in no file: from standard input."""
     path = Path(os.path.abspath(folder)) / "stdin.py"
-    paths = imported_files([(text, "")], sources.folders(path.parent))
-    made = _Sending(paths, path.parent, sources, text=(path, text))
+    found = imported([(text, "")], sources.folders(path.parent))
+    made = _Sending(found, path.parent, sources, text=(path, text))
     words: tuple[Word, ...] = (*before, made.word(path), *after)
     return made.program(Program(words, "stdin"))
 
@@ -165,16 +165,27 @@ def command_program(
 ) -> Program:
     """Return the program of ``python -c TEXT``."""
     folder = Path(os.path.abspath(folder))
-    paths = imported_files([(text, "")], sources.folders(folder))
-    return _Sending(paths, folder, sources).program(Program(tuple(words), label))
+    found = imported([(text, "")], sources.folders(folder))
+    return _Sending(found, folder, sources).program(Program(tuple(words), label))
+
+
+def first_folder(script: Path) -> Path:
+    """Return the folder that Python puts on its path for a script: of what a link leads to."""
+    path = Path(os.path.abspath(script))
+    if not path.is_symlink():
+        return path.parent
+    # Through no link of a folder, where that is the same: paths below the project remain so.
+    led = Path(os.path.abspath(path.parent / os.readlink(path)))
+    is_same = not led.is_symlink() and led.exists() and led.samefile(path)
+    return led.parent if is_same else Path(os.path.realpath(path)).parent
 
 
 @dataclass(frozen=True, slots=True)
 class _Sending:
     """The files of a program on their way to its code."""
 
-    #: The script and what it imports, by their path below the folder in which they were found.
-    paths: Mapping[str, Path]
+    #: The script and what it imports.
+    found: Imported
     #: The folder that Python itself puts on its path.
     folder: Path
     sources: Sources
@@ -182,10 +193,12 @@ class _Sending:
     text: tuple[Path, str] | None = None
     #: Where the program runs, if that is not where the user is.
     stands_in: Path | None = None
+    #: A script, which may be a link to one in that folder.
+    main: Path | None = None
 
     @property
     def layout(self) -> Layout:
-        return self.sources.layout(self.folder)
+        return self.sources.layout(self.main.parent if self.main else self.folder)
 
     def word(self, path: Path) -> Sent:
         """Return a file or a folder as a word of the command."""
@@ -200,34 +213,64 @@ class _Sending:
 
     def program(self, program: Program) -> Program:
         """Return the program with its code."""
-        files = {self.layout.place(path, flat): path for flat, path in self.paths.items()}
-        whole, notes = self._whole()
-        asked = {self._asked_place(path): path for path in self._asked()}
-        found = {**whole, **files, **asked}
+        imports = _placed(self.found.files, self.layout)
+        asked = self._asked_places()
+        _check_apart(imports, asked)
+        compiled, notes = self._compiled()
+        whole, left_out = self._whole({**imports, **compiled, **asked})
+        _check_apart({**imports, **compiled, **asked}, whole)
+        found = {**compiled, **whole, **imports, **asked}
         folders = [folder.path for folder in self.sources.folders(self.folder)]
         code = read_code(
             found,
             {self.word(self.text[0]).path: self.text[1]} if self.text else {},
             python_paths=self.layout.python_paths(folders, found),
+            programs=_programs({**whole, **asked}),
         )
-        notes = [*program.notes, *notes]
         is_asked = bool(asked) or self.sources.whole is not None
         return replace(
             program,
             code=code,
             folder=self._working_folder() if is_asked else None,
             texts=self._texts(),
-            notes=tuple(notes),
+            notes=(
+                *(*program.notes, *left_out, *notes, *self._elsewhere(asked, code.root)),
+                *self._named(found.values()),
+            ),
         )
 
-    def _whole(self) -> tuple[dict[str, Path], list[str]]:
+    def _compiled(self) -> tuple[dict[str, Path], list[str]]:
+        """Return the compiled modules that are sent, and notes on them."""
+        places = _placed(self.found.compiled, self.layout)
+        large = [place for place, path in places.items() if path.stat().st_size > LARGEST_FILE]
+        small = {place: path for place, path in places.items() if place not in large}
+        notes = []
+        if small:
+            notes.append(
+                f"compiled on this machine: {', '.join(small)}; they run with the Python and the "
+                "system that they were made for, so the image must have the same"
+            )
+        if large:
+            notes.append(
+                f"not sent, compiled and above 1 MiB: {', '.join(large)} (--file sends one; an "
+                "image has them made for it)"
+            )
+        return small, notes
+
+    def _whole(self, others: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
         whole = self.sources.whole
         if whole is None:
             return {}, []
         contents = contents_of(whole)
-        sent = [self.layout.place(path, path.name) for path in self._asked()]
-        sent += [self.layout.place(path, flat) for flat, path in self.paths.items()]
-        return contents.files, notes_on(contents, sent)
+        return contents.files, notes_on(contents, others)
+
+    def _asked_places(self) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for path in self._asked():
+            place = {self._asked_place(path): path}
+            _check_apart(found, place)
+            found |= place
+        return found
 
     def _asked(self) -> list[Path]:
         found = [Path(os.path.abspath(path)) for path in self.sources.files]
@@ -243,9 +286,32 @@ class _Sending:
         flat = path.relative_to(here).as_posix() if path.is_relative_to(here) else path.name
         return self.layout.place(path, flat)
 
+    def _elsewhere(self, asked: Mapping[str, Path], root: str) -> list[str]:
+        """Return notes on files that cannot lie as they do here."""
+        base = self.layout.base
+        return [
+            f"--file {path} is outside of {base}; in the pods it is {below(root, place)}"
+            for place, path in asked.items()
+            if base and not any(path.is_relative_to(folder) for folder in (base, Path.cwd()))
+        ]
+
+    def _named(self, sent: Iterable[Path]) -> list[str]:
+        """Return a note on files that the code names, and that are not sent."""
+        texts = {path: text for path, text in self._sources() if text is not None}
+        return unsent_files(texts, self.stands_in or Path.cwd(), list(sent))
+
+    def _sources(self) -> Iterator[tuple[Path, str | None]]:
+        """Yield the files of Python code, with their texts."""
+        for path in self.found.files.values():
+            if path.suffix in (".py", ".pyw") or path == self.main:
+                yield path, source_text(path.read_bytes())
+        if self.text:
+            yield self.text
+
     def _working_folder(self) -> str:
         """Return where the program runs: where the user is, else where the script is."""
-        for path in (self.stands_in or Path.cwd(), self.folder):
+        script = self.main.parent if self.main else self.folder
+        for path in (self.stands_in or Path.cwd(), script):
             base = self.layout.base
             if base is not None and path.is_relative_to(base):
                 return path.relative_to(base).as_posix()
@@ -253,13 +319,45 @@ class _Sending:
 
     def _texts(self) -> dict[str, str]:
         found = {}
-        for flat, path in self.paths.items():
+        for flat, path in self.found.files.items():
             if flat.endswith((".py", ".pyw")):
-                text = text_of(flat, path.read_bytes())
+                text = source_text(path.read_bytes())
                 found.update({flat: text} if text is not None else {})
         if self.text:
             found[self.text[0].name] = self.text[1]
         return found
+
+
+def _placed(paths: Mapping[str, Path], layout: Layout) -> dict[str, Path]:
+    """Return files by where they are sent to.
+
+    Raises
+    ------
+    UnfitCode
+        Two would lie at the same path.
+    """
+    found: dict[str, Path] = {}
+    for flat, path in paths.items():
+        place = {layout.place(path, flat): path}
+        _check_apart(found, place)
+        found |= place
+    return found
+
+
+def _check_apart(some: Mapping[str, Path], others: Mapping[str, Path]) -> None:
+    """Reject different files that would lie at the same path: one would replace the other."""
+    for place in some.keys() & others.keys():
+        one, other = some[place], others[place]
+        if one != other and not one.samefile(other):
+            raise UnfitCode(
+                f"{one} and {other} would both be {place} in the pods; rename one of them, or send "
+                "a folder that has both: --code DIR"
+            )
+
+
+def _programs(paths: Mapping[str, Path]) -> list[str]:
+    """Return the places of files that can be executed, among those that were asked for."""
+    return [place for place, path in paths.items() if os.access(path, os.X_OK)]
 
 
 def _interpreter(path: Path) -> list[str]:

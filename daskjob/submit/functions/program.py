@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from daskjob.submit.cluster_job.editable import editable_folders
-from daskjob.submit.cluster_job.folder import project_root
+from daskjob.submit.cluster_job.folder import project_root, workspace_root
 from daskjob.submit.cluster_job.program import Program, Sources, module_program, script_program
 from daskjob.submit.functions.call import Call
 
@@ -28,7 +28,7 @@ def function_program(call: Call, files: tuple[str, ...]) -> Program:
     sources = Sources(
         python_path=tuple(path.absolute() for path in inherited),
         project=project,
-        editable=editable_folders(project, environments) if project else (),
+        editable=editable_folders(workspace_root(project), environments) if project else (),
         files=tuple(Path(name) for name in files),
     )
     words = call.words()

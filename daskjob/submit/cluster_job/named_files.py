@@ -1,0 +1,65 @@
+"""Files of this machine that a script names in its text, and that are not sent with it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+from daskjob.submit.source_text import parsed
+
+#: What the name of a file looks like: it has a suffix or a folder, and is no URL and no sentence.
+_NAME = re.compile(r"(?!\w+://)(?=.*[^./][./])[^\n\0:<>|]{3,200}")
+#: The number of files that a note names.
+_NAMED = 5
+#: How many files of a pattern are looked at.
+_LOOKED_AT = 100
+
+
+def unsent_files(texts: Mapping[Path, str], here: Path, sent: Collection[Path]) -> list[str]:
+    """Return a note on files that programs name, that are here, and that are not sent.
+
+    ``texts`` are the programs by their files; ``here`` is the folder in which the user is.
+    """
+    known = {os.path.realpath(path) for path in (*texts, *sent)}
+    found: dict[str, str] = {}
+    for program, text in texts.items():
+        for name, line in _names(text):
+            for folder in (here, program.parent):
+                if any(os.path.realpath(path) not in known for path in _files(folder, name)):
+                    shown = os.path.relpath(folder / name, here)
+                    at = f"{os.path.relpath(program, here)}, line {line}"
+                    found.setdefault(shown, f"{shown} ({at})")
+    if not found:
+        return []
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return [
+        f"named in the code, here, and not sent: {', '.join([*found.values()][:_NAMED])}{more}. If "
+        "the job reads them: --file NAME or --code DIR sends them, --mount pvc:CLAIM:/path is for "
+        "data"
+    ]
+
+
+def _names(text: str) -> Iterator[tuple[str, int]]:
+    try:
+        tree = parsed(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(name)) if _NAME.fullmatch(name):
+                yield name, node.lineno
+
+
+def _files(folder: Path, name: str) -> Iterator[Path]:
+    """Yield the files that a name, or a pattern, means in a folder."""
+    try:
+        if "*" not in name:
+            yield from [path for path in (folder / name,) if path.is_file()]
+        elif not os.path.isabs(name) and "**" not in name:
+            yield from islice((path for path in folder.glob(name) if path.is_file()), _LOOKED_AT)
+    except (OSError, ValueError):
+        return  # no name of a file
