@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from daskjob.core.errors import RejectionKind
 from daskjob.core.image_advice import image_advice
+from daskjob.core.image_volumes import NEEDS, lacks_image_volumes, volume_of_image
 from daskjob.core.last_exception import last_exception, plain_lines
 from daskjob.core.messages import cut
 from daskjob.core.names import Component
@@ -379,10 +380,12 @@ def _check_unschedulable(pod: PodFacts) -> Diagnosis | None:
 
 def _check_image(pod: PodFacts) -> Diagnosis | None:
     for container in _waiting(pod):
+        what = volume_of_image(container.message, pod.image_volumes)
+        whose = f"{what or f'container {container.name}'} in pod {pod.ref.name}"
         if container.reason in _IMAGE_REASONS:
             return Diagnosis(
                 Reason.IMAGE_PULL,
-                f"the image of container {container.name} in pod {pod.ref.name} cannot be pulled",
+                f"the image of {whose} cannot be pulled",
                 container.message,
                 f"{image_advice(container.message).step}.",
                 PATIENCE_SECONDS,
@@ -390,7 +393,7 @@ def _check_image(pod: PodFacts) -> Diagnosis | None:
         if container.reason == "InvalidImageName":
             return Diagnosis(
                 Reason.IMAGE_PULL,
-                f"the image name of container {container.name} in pod {pod.ref.name} is invalid",
+                f"the image name of {whose} is invalid",
                 container.message,
                 "Correct the image's name and submit it again.",
                 0,
@@ -428,7 +431,8 @@ def _check_container(pod: PodFacts) -> Diagnosis | None:
                 f"container {container.name} in pod {pod.ref.name} cannot be started "
                 f"({container.reason})",
                 container.message,
-                "Check its command, its spec and its node: kubectl describe pod.",
+                _missing_kind(pod, container.message)
+                or "Check its command, its spec and its node: kubectl describe pod.",
                 PATIENCE_SECONDS,
             )
     return None
@@ -448,7 +452,8 @@ def _check_warnings(pod: PodFacts) -> Diagnosis | None:
                 Reason.CONFIG_MISSING if missing else Reason.VOLUME_MOUNT,
                 f"a volume of pod {pod.ref.name} cannot be mounted",
                 message,
-                "Create the missing object, or check the volume claim.",
+                _missing_kind(pod, message)
+                or "Create the missing object, or check the volume claim.",
                 PATIENCE_SECONDS,
             )
         if reason in NODE_WARNINGS:
@@ -460,6 +465,11 @@ def _check_warnings(pod: PodFacts) -> Diagnosis | None:
                 PATIENCE_SECONDS,
             )
     return None
+
+
+def _missing_kind(pod: PodFacts, message: str) -> str:
+    """Return what to do about a node without image volumes; empty: it has them, as far as known."""
+    return f"{NEEDS}." if pod.image_volumes and lacks_image_volumes(message) else ""
 
 
 def _reports_missing(message: str) -> bool:

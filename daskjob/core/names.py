@@ -101,6 +101,8 @@ FILES_PATH = "/daskjob/files"
 #: Where the pods have ``spec.code``, and the packages of ``spec.environment``.
 CODE_PATH = "/daskjob/code"
 PACKAGES_PATH = "/daskjob/packages"
+#: The volume of a pod with the code.
+CODE_VOLUME = "daskjob-code"
 #: The init container that installs the packages, and unpacks or fetches the code.
 ENVIRONMENT_CONTAINER = "daskjob-environment"
 #: The key, in each ConfigMap of ``spec.code``, of its part of the archive.

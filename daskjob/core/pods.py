@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from daskjob.core import names
 from daskjob.core.caching import shared
+from daskjob.core.image_volumes import image_volumes
 from daskjob.core.manifests import (
     Manifest,
     ObjectRef,
@@ -113,6 +114,8 @@ class PodFacts:
     #: Fingerprint of the template that it was created from; empty if unknown.
     template: str = ""
     token: str = ""
+    #: The names and the images of its image volumes.
+    image_volumes: tuple[tuple[str, str], ...] = ()
     #: Warnings about the pod that only Kubernetes' Events report, such as FailedMount.
     warnings: tuple[tuple[str, str], ...] = ()
 
@@ -289,6 +292,7 @@ def pod_facts(pod: Manifest, warnings: Sequence[tuple[str, str]] = ()) -> PodFac
         init_containers=tuple(_containers(status, "initContainerStatuses")),
         template=shared(str(annotations.get(names.ANNOTATION_TEMPLATE, ""))),
         token=_environment_value(template, names.ENV_AGENT_TOKEN),
+        image_volumes=image_volumes(spec),
         warnings=tuple(warnings),
     )
 

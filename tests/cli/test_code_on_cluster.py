@@ -80,9 +80,13 @@ async def test_project_runs_there_as_here_and_again(
     ]
     assert sent == ["create daskjobs", "create configmaps"]
     async with operator(with_crds, there.namespace, tmp_path):
-        done = await there.call("attach", first)
-        assert done.code == 0, done.err
-        assert done.text.splitlines()[-2:] == expected
+        # The same project, as somebody has put it into an image.
+        built = f"image:{with_crds.code_image(there.daskjob.work)}"
+        other = (*SMALL, "--image", image, "--code", built, "scripts/train.py", "--n", "3")
+        both = there.call("attach", first), there.call("submit", "--wait", *other)
+        for done in await asyncio.gather(*both):
+            assert done.code == 0, done.err
+            assert done.text.splitlines()[-2:] == expected
 
         # A retry has a copy of the code, also once the first job is gone with its own.
         again = await there.call("retry", first)

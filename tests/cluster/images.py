@@ -332,6 +332,11 @@ def pause_recipe(source: Path = PAUSE_SOURCE) -> Recipe:
     return Recipe("pause", PAUSE_DOCKERFILE, make=make, made_of=(source, *PAUSE_FLAGS))
 
 
+def folder_recipe(name: str, folder: Path) -> Recipe:
+    """Return the recipe of an image with the files of a folder, and nothing else."""
+    return Recipe(name, "FROM scratch\nCOPY files /\n", files={"files": folder})
+
+
 # Building
 
 

@@ -27,7 +27,7 @@ import pytest
 from tests.cluster.access import Access, RequestRejected
 from tests.cluster.audit import AuditLog, Request
 from tests.cluster.fake_nodes import NAME_PREFIX
-from tests.cluster.images import image
+from tests.cluster.images import built, folder_recipe, image
 from tests.cluster.providers import CHOICE_VARIABLE, Provider, provide, wanted
 
 Manifest = dict[str, Any]
@@ -96,6 +96,12 @@ class Kubernetes:
         if name not in self._images:
             self._images[name] = self.provider.load(image(name))
         return self._images[name]
+
+    def code_image(self, folder: Path) -> str:
+        """Load an image with the files of a folder; return its reference, for an image volume."""
+        if self.provider.native is None:
+            pytest.skip("the cluster must have image volumes")
+        return self.provider.load(built(folder_recipe("code", folder)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from daskjob.core.diagnose import container_end, crash_loop, ended_by, waiting_for
+from daskjob.core.image_volumes import NEEDS
 from daskjob.core.manifests import Manifest
 from daskjob.core.pods import PodFacts, pod_facts
 from daskjob.core.reasons import Reason
@@ -57,6 +58,22 @@ INVALID = (
 NO_NODE = (
     "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: "
     "3 No preemption victims found for incoming pod."
+)
+#: A pod with an image volume; what a runtime without them says, and a kubelet.
+CODE: Manifest = {
+    "volumes": [{"name": "daskjob-code", "image": {"reference": "team/code"}}],
+    "containers": [{"name": "job", "image": "i"}],
+}
+NO_CODE = 'failed to pull and unpack image "docker.io/team/code:latest": not found'
+NO_SOURCE = (
+    'failed to generate container "8642" spec: failed to generate spec: failed to mkdir "": '
+    "mkdir : no such file or directory"
+)
+NO_HOST_PATH = "mount.HostPath is empty"
+NO_PLUGIN = (
+    "Unable to attach or mount volumes: unmounted volumes=[daskjob-code], unattached volumes=[], "
+    'failed to process volumes=[daskjob-code]: failed to get Plugin from volumeSpec for volume "'
+    'daskjob-code" err=no volume plugin matched'
 )
 MOUNT = 'MountVolume.SetUp failed for volume "data" : mount failed: exit status 32'
 NO_MAP = 'MountVolume.SetUp failed for volume "c" : configmap "settings" not found'
@@ -114,6 +131,36 @@ ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s)
         (seen(warnings=(("FailedAttachVolume", ATTACH),)), Reason.VOLUME_MOUNT, ATTACH, 600),
         (seen(warnings=(("FailedMount", NO_MAP),)), Reason.CONFIG_MISSING, NO_MAP, 600),
         (
+            seen(spec=CODE, containerStatuses=waits("ErrImagePull", NO_CODE)),
+            Reason.IMAGE_PULL,
+            "the image of the code in pod sums-runner cannot be pulled: failed to pull",
+            600,
+        ),
+        (
+            seen(spec=CODE, containerStatuses=waits("ErrImagePull", NOT_FOUND)),
+            Reason.IMAGE_PULL,
+            "the image of container job in pod sums-runner cannot be pulled: failed to pull",
+            600,
+        ),
+        (
+            seen(spec=CODE, containerStatuses=waits("CreateContainerError", NO_SOURCE)),
+            Reason.CONTAINER_FAILED,
+            f"{NO_SOURCE}. {NEEDS}",
+            600,
+        ),
+        (
+            seen(spec=CODE, containerStatuses=waits("CreateContainerError", NO_HOST_PATH)),
+            Reason.CONTAINER_FAILED,
+            f"{NO_HOST_PATH}. {NEEDS}",
+            600,
+        ),
+        (
+            seen(spec=CODE, warnings=(("FailedMount", NO_PLUGIN),)),
+            Reason.VOLUME_MOUNT,
+            f"{NO_PLUGIN}. {NEEDS}",
+            600,
+        ),
+        (
             seen(
                 initContainerStatuses=[
                     {
@@ -138,6 +185,11 @@ ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s)
         "FailedMount",
         "Multi-Attach",
         "missing ConfigMap volume",
+        "image of the code",
+        "own image beside that of the code",
+        "containerd without image volumes",
+        "CRI-O without image volumes",
+        "kubelet without image volumes",
         "image of an init container",
     ],
 )

@@ -267,6 +267,52 @@ def test_three_roles_have_the_same_packages_and_code(
     assert len(others) <= 1 + 6 + 1, others
 
 
+IMAGE_ROLES = """
+import json, os
+import app.parts
+from distributed import Client
+def where(dask_worker=None, dask_scheduler=None):
+    import app.parts
+    return [app.parts.NAME, app.parts.__file__]
+with Client() as client:
+    client.wait_for_workers(1)
+    found = {"runner": where(), "scheduler": client.run_on_scheduler(where)}
+    found["worker"] = list(client.run(where).values())[0]
+    found["task"] = client.submit(app.parts.double, 21).result()
+found["folder"] = [os.getcwd(), sorted(os.listdir("."))]
+open(os.environ["DASKJOB_RESULT_FILE"], "w").write(json.dumps(found))
+"""
+
+
+def test_three_roles_have_the_code_of_an_image_and_a_missing_image_is_named(
+    place: Place, kubernetes: Kubernetes, tmp_path: Path
+) -> None:
+    package = tmp_path / "src" / "app"
+    package.mkdir(parents=True)
+    (package / "parts.py").write_text("NAME = 'part'\ndef double(n):\n    return 2 * n\n")
+    (tmp_path / "data.txt").write_text("of the job")
+    there = python_job(place.image, IMAGE_ROLES, name="mounted", dask=True)
+    there["spec"]["code"] = {"image": kubernetes.code_image(tmp_path), "paths": ["src", "."]}
+    missing = "daskjob.test/no-such-code:1"
+    bounds: Manifest = {"startupDeadlineSeconds": 8, "backoffLimit": 0}
+    lost = job(place.image, "true", name="unmounted", workers=0, **bounds)
+    lost["spec"]["code"] = {"image": missing}
+    place.start(there, lost)
+
+    status = place.until("mounted", ended)["status"]
+    assert status["jobStatus"] == "Successful", status
+    result = status["result"]
+    expected = ["part", "/daskjob/code/src/app/parts.py"]
+    assert [result[role] for role in ("runner", "scheduler", "worker")] == [expected] * 3
+    assert result["task"] == 42
+    assert result["folder"] == ["/daskjob/code", ["data.txt", "src"]]
+
+    status = place.until("unmounted", ended)["status"]
+    assert status["reason"] == "StartupDeadlineExceeded", status
+    assert "the image of the code in pod unmounted-runner cannot be pulled" in status["message"]
+    assert f'image "{missing}"' in status["message"]
+
+
 PRINTS = "import shapes, sys; print('shapes', shapes.VERSION); sys.exit({code})"
 
 

@@ -26,7 +26,6 @@ _SETTINGS = "/daskjob/environment"
 _PARTS = "/daskjob/parts"
 _LOGIN = "/daskjob/login"
 _CODE_LOGIN = "/daskjob/code-login"
-_CODE_VOLUME = "daskjob-code"
 _PYTHON_PATH = "PYTHONPATH"
 #: Holds the value of a ``PYTHONPATH`` that comes from a Secret or a ConfigMap, which ours includes.
 _OWN_PYTHON_PATH = "DASKJOB_OWN_PYTHONPATH"
@@ -102,12 +101,12 @@ def add_environment(spec: Manifest, main: str, job: DaskJob, platform: Platform)
     image = next((c.get("image") for c in containers if c.get("name") == main), None)
     given = spec.get("volumes") or ()
     shared = _volume_of_claim(job.code, given)
-    code_volume = shared or _CODE_VOLUME
+    code_volume = shared or names.CODE_VOLUME
     if is_prepared(job, platform):
         prepared = next(c for c in containers if c.get("name") == main)
         own = spec.get("initContainers") or ()
         spec["initContainers"] = [_init_container(prepared, job, code_volume), *own]
-    ours = [v for v in _volumes(job, platform) if not (shared and v["name"] == _CODE_VOLUME)]
+    ours = [v for v in _volumes(job, platform) if not (shared and v["name"] == names.CODE_VOLUME)]
     spec["volumes"] = [*given, *ours]
     for container in containers:
         if container.get("image") == image:
@@ -229,7 +228,7 @@ def _volumes(job: DaskJob, platform: Platform) -> Iterable[Manifest]:
             yield _secret("daskjob-login", job.environment.secret_name)
     if code is None:
         return
-    yield {"name": _CODE_VOLUME, **_code_source(code)}
+    yield {"name": names.CODE_VOLUME, **_code_source(code)}
     if code.config_maps:
         parts = [
             {"configMap": {"name": name, "items": [{"key": names.CODE_PART, "path": str(number)}]}}

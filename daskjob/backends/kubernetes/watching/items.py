@@ -165,11 +165,21 @@ class _Container(TypedDict, total=False):
     env: list[_Variable] | None
 
 
+class _Image(TypedDict, total=False):
+    reference: str | None
+
+
+class _Volume(TypedDict, total=False):
+    name: str
+    image: _Image | None
+
+
 class _PodSpec(TypedDict, total=False):
     nodeName: str | None
     restartPolicy: str | None
     activeDeadlineSeconds: int | None
     containers: list[_Container] | None
+    volumes: list[_Volume] | None
 
 
 class _StateDetail(TypedDict, total=False):

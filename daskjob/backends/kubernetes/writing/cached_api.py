@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from daskjob.backends.kubernetes.watching.cache import Cache
 from daskjob.backends.kubernetes.watching.items import Item, ItemDecoder, is_terminating
 from daskjob.backends.kubernetes.watching.kinds import watched_kind
+from daskjob.backends.kubernetes.writing.image_volumes import ImageVolumes
 from daskjob.backends.kubernetes.writing.unsettled import UnsettledCreates
 from daskjob.core import names
 from daskjob.core.errors import CreateRejected, NotFound, RejectionKind
@@ -36,6 +37,7 @@ class CachedApi:
         self.api = api
         self.cache = cache
         self.unsettled = unsettled or UnsettledCreates(cache)
+        self._image_volumes = ImageVolumes(api)
 
     async def create(self, owner: Key, manifest: Manifest) -> Item:
         """Create an object; errors as of ``Api.create``.
@@ -47,9 +49,11 @@ class CachedApi:
         CreateRejected
             Also if a webhook or policy removed labels or owners, so that we could not watch the
             object, or not recognize it as ours. It is deleted again, if we may: a pass that never
-            sees its own objects would create more and more.
+            sees its own objects would create more and more. And if the server would drop the image
+            volumes of a pod.
         """
         ref = object_ref(manifest)
+        await self._image_volumes.check(manifest)
         try:
             item = _decoded(ref.kind, await self.api.create(manifest, metadata_only=_bare(ref)))
         except (OutcomeUnknown, UnexpectedObject, asyncio.CancelledError):
