@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from daskjob.kube.access import Access
 from daskjob.kube.credentials import find_credentials
 from tests.cluster.plugin import Kubernetes
 from tests.crash.crashing import Point, killed, undisturbed
 from tests.crash.scenarios import SCENARIOS, Scenario
+from tests.operator.history import NotThere
+from tests.operator.staged import assert_succeeded
 
 #: ``all``, or one point of a scenario.
 POINTS_VARIABLE = "DASKJOB_CRASH_POINTS"
 SEED_VARIABLE = "DASKJOB_CRASH_SEED"
 #: The number of tested points of each scenario: 77 in total.
 SAMPLE = 11
-#: The number of parallel stories: they mostly wait.
-AT_ONCE = 3
+#: The number of parallel stories, of all scenarios: they mostly wait.
+AT_ONCE = 4
 
 
 def chosen(scenario: Scenario, writes: int) -> list[Point]:
@@ -47,32 +51,71 @@ def wanted(name: str) -> bool:
     return len(which) != 2 or which[0] == name
 
 
+@dataclass
+class Outcome:
+    """How the stories of one scenario ended."""
+
+    points: list[Point] = field(default_factory=list)
+    #: Those that the operator did not reach.
+    missed: list[Point] = field(default_factory=list)
+    failed: dict[Point, BaseException] = field(default_factory=dict)
+    #: That of the story without a crash, after which there are no others.
+    error: BaseException | None = None
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    request: pytest.FixtureRequest, with_crds: Kubernetes, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Outcome]:
+    """The outcomes of the scenarios that tests of this run need."""
+    with_crds.provider.fake_nodes(2)
+    tests = {item.name for item in request.session.items}
+    needed = [name for name in SCENARIOS if wanted(name) and any(f"[{name}]" in t for t in tests)]
+    folder = tmp_path_factory.mktemp("crash")
+    return asyncio.run(_side_by_side(needed, with_crds.kubeconfig, folder))
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_end_is_the_same_wherever_the_operator_is_killed(
-    name: str, with_crds: Kubernetes, fake_nodes: Callable[[int], None], tmp_path: Path
+    name: str, outcomes: dict[str, Outcome]
 ) -> None:
     if not wanted(name):
         pytest.skip(f"{POINTS_VARIABLE} chooses another scenario")
-    fake_nodes(2)
-    asyncio.run(_all_points(SCENARIOS[name], with_crds.kubeconfig, tmp_path))
+    found = outcomes[name]
+    assert_succeeded(found.error)
+    for point, error in found.failed.items():
+        print(f"\n=== {POINTS_VARIABLE}={name}:{point}\n{error!r}\n{error}")
+    many = len(found.points)
+    assert not found.failed, f"{len(found.failed)} of {many} points: {[*map(str, found.failed)]}"
+    # On a slow machine, counts are written later or combined, so some last writes may be missing.
+    assert len(found.missed) <= many // 4, f"{found.missed} of {many} points were never reached"
 
 
-async def _all_points(scenario: Scenario, kubeconfig: Path, folder: Path) -> None:
+async def _side_by_side(names: Sequence[str], kubeconfig: Path, folder: Path) -> dict[str, Outcome]:
     access = await find_credentials(str(kubeconfig)).access()
-    expected, writes = await undisturbed(scenario, access, folder / "undisturbed")
-    points = chosen(scenario, writes)
     slots = asyncio.Semaphore(AT_ONCE)
-    missed: list[Point] = []
+    runs = (_all_points(SCENARIOS[name], access, folder / name, slots) for name in names)
+    return dict(zip(names, await asyncio.gather(*runs), strict=True))
+
+
+async def _all_points(
+    scenario: Scenario, access: Access, folder: Path, slots: asyncio.Semaphore
+) -> Outcome:
+    outcome = Outcome()
+    try:
+        async with slots:
+            expected, writes = await undisturbed(scenario, access, folder / "undisturbed")
+    except (AssertionError, NotThere, TimeoutError) as error:
+        outcome.error = error
+        return outcome
 
     async def one(point: Point) -> None:
         async with slots:
             if not await killed(scenario, access, folder / str(point), point, expected):
-                missed.append(point)
+                outcome.missed.append(point)
 
-    results = await asyncio.gather(*map(one, points), return_exceptions=True)
-    failed = {p: r for p, r in zip(points, results, strict=True) if isinstance(r, BaseException)}
-    for point, error in failed.items():
-        print(f"\n=== {POINTS_VARIABLE}={scenario.name}:{point}\n{error!r}\n{error}")
-    assert not failed, f"{len(failed)} of {len(points)} points: {sorted(map(str, failed))}"
-    # On a slow machine, counts are written later or combined, so some last writes may be missing.
-    assert len(missed) <= len(points) // 4, f"{missed} of {writes} writes were never reached"
+    outcome.points = chosen(scenario, writes)
+    results = await asyncio.gather(*map(one, outcome.points), return_exceptions=True)
+    pairs = zip(outcome.points, results, strict=True)
+    outcome.failed = {p: r for p, r in pairs if isinstance(r, BaseException)}
+    return outcome
