@@ -472,6 +472,9 @@ STORIES: dict[str, Story] = {
     "odd-pods": odd_pods,
 }
 
+#: These wait for a minute and must not delay the others.
+PATIENT = ("pod-security", "policy", "webhook")
+
 
 @pytest.fixture(scope="module")
 def results(
@@ -482,7 +485,8 @@ def results(
     tests = {item.name for item in request.session.items}
     wanted = {n: story for n, story in STORIES.items() if any(f"[{n}]" in t for t in tests)}
     folder = tmp_path_factory.mktemp("bad-input")
-    return asyncio.run(side_by_side(wanted, with_crds.kubeconfig, folder, at_once=4))
+    runs = side_by_side(wanted, with_crds.kubeconfig, folder, at_once=3, beside=PATIENT)
+    return asyncio.run(runs)
 
 
 @pytest.mark.parametrize("story", STORIES)
