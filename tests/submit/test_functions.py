@@ -10,16 +10,20 @@ import math
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+import yaml
 
 import daskjob
 from daskjob import AsyncJobClient
 from daskjob.core.errors import UnknownArgument, UserFailure, WrongArgument, WrongType
+from daskjob.core.manifests import is_too_deep
 from daskjob.submit.functions.call import ARGUMENTS_LIMIT, SCRIPT_MODULE, call_of
+from daskjob.submit.functions.call_program import Exited, UnfitResult, called, result_text
 from daskjob.submit.functions.job import cluster_submission, local_job, settings_by_key
 from daskjob.submit.local import LocalJobs
 from tests.in_pod.wheels import wheel
@@ -35,9 +39,6 @@ def total(count, factor=1):
 
 def text(length):
     return "x" * length
-
-def thing():
-    return object()
 
 def fails(word):
     raise ValueError(f"no {word}")
@@ -75,8 +76,58 @@ def test_what_a_job_cannot_keep_is_a_failure_of_the_user(client: LocalJobs, modu
     assert len(daskjob.submit(module.text, 4094, client=client, workers=0)) == 4094
     with pytest.raises(UserFailure, match=r"result of text has 4097 bytes as JSON.* keeps 4096"):
         daskjob.submit(module.text, 4095, client=client, workers=0)
-    with pytest.raises(UserFailure, match="result of thing, of type object, is not JSON"):
-        daskjob.submit(module.thing, client=client, workers=0)
+
+
+def nested(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels - 1):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        (math.nan, "Out of range float"),
+        ({1: "a", "1": "b"}, "the key 1 is no text"),
+        ([{"a": ({None: 1},)}], "the key None is no text"),
+        (2**63, "an integer has more than 64 bits"),
+        ({"a": [-(2**63) - 1]}, "an integer has more than 64 bits"),
+        ("\ud800", ".* surrogates not allowed"),
+        (nested(101), "it is nested deeper than 100 levels"),
+        (nested(200_000), "maximum recursion depth exceeded"),
+        ({1, 2}, "Object of type set"),
+        (object(), "Object of type object"),
+        (numpy.datetime64("2026-01-01"), "Object of type date"),
+    ],
+)
+def test_a_result_that_would_be_another_one_is_rejected_with_the_reason(
+    result: object, why: str
+) -> None:
+    with pytest.raises(UnfitResult, match=rf"the result of f, of type .*, is not JSON \({why}"):
+        result_text(result, "f")
+
+
+@pytest.mark.parametrize("result", [nested(100), 2**63 - 1, -(2**63), True, None, {"ä": [1.5]}])
+def test_a_result_of_json_is_that_of_the_jobs_status(result: object) -> None:
+    assert json.loads(result_text(result, "f")) == result
+    assert not is_too_deep(result)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    values = [numpy.int64(3), numpy.float32(0.5), numpy.bool_(True), {"a": numpy.uint8(1)}]
+    assert json.loads(result_text(values, "f")) == [3, 0.5, True, {"a": 1}]
+
+
+def test_the_text_of_an_exit_is_the_reason() -> None:
+    def leave(code: object) -> None:
+        sys.exit(code)  # type: ignore[arg-type]
+
+    with pytest.raises(Exited, match="no input"):
+        called(leave, ["no input"])
+    for code in (0, 3):
+        with pytest.raises(SystemExit):
+            called(leave, [code])
 
 
 def test_an_exception_of_the_function_is_named(client: LocalJobs, module: Any) -> None:
@@ -195,12 +246,27 @@ def wrapped() -> None:
     """Have this name in its module, and a wrapper in front of it."""
 
 
+def yielding() -> Iterator[int]:
+    yield 1
+
+
+async def yielding_later() -> AsyncIterator[int]:
+    yield 1
+
+
+def stray() -> None:
+    """Be of a module that cannot be imported."""
+
+
+stray.__module__ = "nosuch_module"
+
+
 class Holder:
     def method(self) -> None:
         """Be no function of a module."""
 
 
-def nested() -> Callable[[], None]:
+def outer() -> Callable[[], None]:
     def inner() -> None:
         """Be inside of another one."""
 
@@ -211,8 +277,11 @@ def nested() -> Callable[[], None]:
     ("function", "message"),
     [
         (lambda: 1, "a lambda cannot be sent: write a function with def"),
-        (nested(), "inside of another function.*write it into a module"),
+        (outer(), "inside of another function.*write it into a module"),
         (Holder.method, "of a class"),
+        (yielding, "yields its values one by one.*return a list"),
+        (yielding_later, "yields its values one by one.*return a list"),
+        (stray, "of the module nosuch_module, which cannot be imported: write it into a module"),
         (wrapped.__wrapped__, "was decorated or replaced"),  # type: ignore[attr-defined]
     ],
 )
@@ -251,7 +320,8 @@ def test_a_function_of_a_notebook_is_rejected(monkeypatch: pytest.MonkeyPatch) -
         ({1, 2}, "argument 2 of the function plain is not JSON"),
         (float("nan"), "is not JSON"),
         ({1: "one"}, "all keys of a dict are texts"),
-        ("x" * ARGUMENTS_LIMIT, "have 64 KiB as JSON, and a job takes 64"),
+        ("x" * ARGUMENTS_LIMIT, "have 65,543 bytes as JSON, and a job takes 65,536"),
+        (nested(200_000), "argument 2 of the function plain is nested too deep for JSON"),
     ],
 )
 def test_arguments_that_are_not_json_are_rejected(argument: object, message: str) -> None:
@@ -286,6 +356,34 @@ def test_a_job_of_a_cluster_has_the_module_and_what_it_imports(module: Any) -> N
     assert spec["cluster"]["spec"]["worker"]["replicas"] == 3
     assert {"def total" in text for text in spec["job"]["files"].values()} == {True, False}
     assert any("def double" in text for text in spec["job"]["files"].values())
+
+
+def test_a_function_of_an_installed_package_is_called_there_and_not_sent() -> None:
+    for function, note in ((yaml.safe_load, "yaml is an installed package"), (json.loads, "")):
+        found = cluster_submission(call_of(function, ["1"]), {"image": "dask:1"})
+        assert "files" not in found.manifest["spec"]["job"]
+        assert not found.owned
+        assert any(note and text.startswith(note) for text in found.notes) is bool(note)
+
+
+def test_a_folder_is_sent_with_the_function_if_it_is_asked_for(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(module.__file__).parents[1]
+    (root / "table.csv").write_text("1,2")
+    monkeypatch.chdir(root)
+    call = call_of(module.total, [10])
+    found = cluster_submission(call, {"image": "dask:1", "code": "."})
+    assert "1,2" in found.manifest["spec"]["job"]["files"].values()
+    with pytest.raises(WrongArgument, match="code image:a:1: a function is sent with its module"):
+        cluster_submission(call, {"image": "dask:1", "code": "image:a:1"})
+
+
+def test_what_a_function_will_miss_is_reported(module: Any) -> None:
+    path = Path(module.__file__).with_name("sums.py")
+    path.write_text(f"import nosuch_module\n{MODULE}")
+    found = cluster_submission(call_of(module.total, [10]), {"image": "dask:1"})
+    assert any("installed here: nosuch_module" in note for note in found.notes)
 
 
 def test_a_wrong_setting_of_a_cluster_is_an_argument(module: Any) -> None:

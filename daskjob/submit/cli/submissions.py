@@ -22,8 +22,8 @@ from daskjob.submit.cli.programs import (
 from daskjob.submit.cli.ways_in import Way, way_in
 from daskjob.submit.cluster_job.archive import UnfitCode
 from daskjob.submit.cluster_job.code_place import code_place, folder_of, is_elsewhere
-from daskjob.submit.cluster_job.doubts import doubts, installed_in, outside_folder
-from daskjob.submit.cluster_job.environment import provides, script_environment, with_packages
+from daskjob.submit.cluster_job.doubts import active_environment, program_doubts
+from daskjob.submit.cluster_job.environment import script_environment, with_packages
 from daskjob.submit.cluster_job.image import NoImage, Versions, environment_versions
 from daskjob.submit.cluster_job.program import Program
 from daskjob.submit.cluster_job.submission import (
@@ -201,17 +201,10 @@ def _doubts(way: Way, program: Program, packages: Resolved, *, is_whole: bool) -
     texts = dict(program.texts)
     main = text_of(way)
     if main and main not in texts.values():
-        texts = {str(way.script): main, **texts}
-    environment = Path(way.python).absolute().parent.parent if "/" in way.python else None
-    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
-    is_installed = installed_in(environment or (Path(active) if active else None))
-    return doubts(
-        texts,
-        lambda name: is_installed(name) or provides(packages, name),
-        sent=program.code.places,
-        is_whole=is_whole,
-        elsewhere=lambda name: None if provides(packages, name) else outside_folder(name),
-    )
+        program = replace(program, texts={str(way.script): main, **texts})
+    own = Path(way.python).absolute().parent.parent if "/" in way.python else None
+    environment = own or active_environment(os.environ)
+    return program_doubts(program, packages, environment, is_whole=is_whole)
 
 
 def _versions(way: Way | None) -> Versions:

@@ -8,7 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path, PurePosixPath
 
+from daskjob.submit.cluster_job.environment import provides
 from daskjob.submit.cluster_job.imports import called_name, imported_name
+from daskjob.submit.cluster_job.program import Program
+from daskjob.submit.environment.wanted import Resolved
 from daskjob.submit.source_text import parsed
 
 #: The setting of each argument of a LocalCluster.
@@ -27,6 +30,26 @@ _OF_IMAGES = ("dask", "distributed", "daskjob")
 _MODULES = (".py", ".pyc", ".so")
 #: Functions that list the modules of a package, to import them.
 _LISTING = ("iter_modules", "walk_packages")
+
+
+def program_doubts(
+    program: Program, packages: Resolved, environment: Path | None, *, is_whole: bool
+) -> list[str]:
+    """Return notes on the program of a job with packages, of an environment of this machine."""
+    is_installed = installed_in(environment)
+    return doubts(
+        program.texts,
+        lambda name: is_installed(name) or provides(packages, name),
+        sent=program.code.places,
+        is_whole=is_whole,
+        elsewhere=lambda name: None if provides(packages, name) else outside_folder(name),
+    )
+
+
+def active_environment(environ: Mapping[str, str]) -> Path | None:
+    """Return the folder of the active environment; ``None`` without one."""
+    active = environ.get("VIRTUAL_ENV") or environ.get("CONDA_PREFIX")
+    return Path(active) if active else None
 
 
 def doubts(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from daskjob.core.errors import WrongArgument, WrongType
+from daskjob.submit.source_text import parsed, readable_text
 
 #: The largest arguments, as JSON: they are part of the job, and one word of a command line.
 ARGUMENTS_LIMIT = 64 * 1024
@@ -78,7 +79,8 @@ def call_of(function: Callable[..., Any], arguments: Sequence[Any]) -> Call:
     if "." in name:
         what = "inside of another function" if "<locals>" in name else "of a class"
         raise WrongArgument(f"{shown} is {what}: only functions of a module can be sent; {_MOVE}")
-    module = sys.modules.get(function.__module__) or importlib.import_module(function.__module__)
+    _check_returns(function, shown)
+    module = _module_of(function, shown)
     if getattr(module, name, None) is not function:
         raise WrongArgument(
             f"{shown} is not what its module {module.__name__} has under this name: it was "
@@ -94,6 +96,23 @@ def call_of(function: Callable[..., Any], arguments: Sequence[Any]) -> Call:
     if module.__spec__ is not None:
         return Call(name, module.__spec__.name, file, text)  # by python -m
     return Call(name, SCRIPT_MODULE, file, text, is_script=True)
+
+
+def _check_returns(function: types.FunctionType, shown: str) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise WrongArgument(
+            f"{shown} yields its values one by one, and a job has one result: return a list"
+        )
+
+
+def _module_of(function: types.FunctionType, shown: str) -> types.ModuleType:
+    name = function.__module__
+    try:
+        return sys.modules.get(name) or importlib.import_module(name)
+    except (ImportError, AttributeError) as error:
+        raise WrongArgument(
+            f"{shown} is of the module {name}, which cannot be imported: {_MOVE}"
+        ) from error
 
 
 def _file_of(module: types.ModuleType, shown: str) -> Path:
@@ -118,6 +137,11 @@ def _arguments(arguments: Sequence[Any], shown: str) -> str:
     for number, argument in enumerate(arguments, start=1):
         try:
             same = json.loads(json.dumps(argument, allow_nan=False)) == _as_lists(argument)
+        except RecursionError as error:
+            raise WrongArgument(
+                f"argument {number} of {shown} is nested too deep for JSON: pass the place of the "
+                "data"
+            ) from error
         except (TypeError, ValueError) as error:
             raise WrongArgument(
                 f"argument {number} of {shown} is not JSON ({error}): pass numbers, texts, lists "
@@ -131,8 +155,8 @@ def _arguments(arguments: Sequence[Any], shown: str) -> str:
     text = json.dumps(list(arguments))
     if len(text) > ARGUMENTS_LIMIT:
         raise WrongArgument(
-            f"the arguments of {shown} have {len(text) // 1024} KiB as JSON, and a job takes "
-            f"{ARGUMENTS_LIMIT // 1024}: write the data to storage and pass its place"
+            f"the arguments of {shown} have {len(text):,} bytes as JSON, and a job takes "
+            f"{ARGUMENTS_LIMIT:,}: write the data to storage and pass its place"
         )
     return text
 
@@ -154,8 +178,7 @@ def _check_guard(module: types.ModuleType, file: Path) -> None:
     line = _running_line(module)
     if line is None:
         return
-    tree = ast.parse(file.read_text(encoding="utf-8-sig", errors="replace"))
-    for statement in tree.body:
+    for statement in _statements(file):
         if statement.lineno <= line <= (statement.end_lineno or statement.lineno):
             if module.__name__ == "__main__" and _is_guard(statement):
                 return
@@ -170,13 +193,22 @@ def _check_is_above(function: types.FunctionType, module: types.ModuleType, file
     if module.__name__ != "__main__":
         return
     line = function.__code__.co_firstlineno
-    for statement in ast.parse(file.read_text(encoding="utf-8-sig", errors="replace")).body:
+    for statement in _statements(file):
         is_here = statement.lineno <= line <= (statement.end_lineno or statement.lineno)
         if is_here and _is_guard(statement):
             raise WrongArgument(
                 f"the function {function.__qualname__} of {file.name}, line {line}, is below "
                 f"{_GUARD} the job does not have it; write it above"
             )
+
+
+def _statements(file: Path) -> list[ast.stmt]:
+    try:
+        return parsed(readable_text(file.read_bytes())).body
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise WrongArgument(
+            f"{file} was changed since this process has imported it, and is no Python now: {error}"
+        ) from error
 
 
 def _running_line(module: types.ModuleType) -> int | None:

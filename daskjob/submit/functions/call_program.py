@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 
 #: The longest result that Kubernetes takes from a container, in bytes.
 LIMIT = 4096
+#: How deep a job's status may be nested, and which integers it keeps as they are.
+DEEPEST_LEVELS, LEAST, MOST = 100, -(2**63), 2**63 - 1
 
 
 class UnfitResult(Exception):
     """A result that a job cannot keep."""
+
+
+class Exited(Exception):
+    """The function called ``sys.exit`` with a text."""
 
 
 def main(module: str, name: str, arguments: str, file: str = "") -> None:
@@ -38,12 +44,24 @@ def main(module: str, name: str, arguments: str, file: str = "") -> None:
 
             connected.enter_context(Client())
         function = getattr(loaded(module, file), name)
-        result = function(*json.loads(arguments))
+        result = called(function, json.loads(arguments))
+    write(result_text(result, name))
+
+
+def called(function: Any, arguments: list[Any]) -> Any:
+    """Return what a function returns."""
+    try:
+        result = function(*arguments)
         if inspect.iscoroutine(result):
             import asyncio
 
             result = asyncio.run(awaited(result))
-    write(result_text(result, name))
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            # As the job's reason, which has no other text of a function.
+            raise Exited(end.code) from end
+        raise
+    return result
 
 
 async def awaited(result: Any) -> Any:
@@ -97,10 +115,15 @@ def result_text(result: Any, name: str) -> str:
         It is not JSON, or too large.
     """
     try:
-        text = json.dumps(result, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(result, allow_nan=False, default=plain)
+        # A lone surrogate cannot be encoded.
+        json.dumps(result, ensure_ascii=False, default=plain).encode()
+        why = change_of(result)
+    except (TypeError, ValueError, RecursionError) as error:
+        text, why = "", str(error)
+    if why:
         raise UnfitResult(
-            f"the result of {name}, {shown(result)}, is not JSON ({error}): return numbers, texts, "
+            f"the result of {name}, {shown(result)}, is not JSON ({why}): return numbers, texts, "
             "lists and dicts with texts as keys, or write it to storage and return its place"
         ) from None
     if len(text) > LIMIT:
@@ -109,6 +132,35 @@ def result_text(result: Any, name: str) -> str:
             "it to storage and return its place"
         )
     return text
+
+
+def plain(value: Any) -> Any:
+    """Return a number of NumPy, such as a sum that Dask has computed, as one of Python."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return value.item()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def change_of(value: Any) -> str:
+    """Return why the job's status would have another value; empty: it has this one.
+
+    Tuples become lists there.
+    """
+    layer = [value]
+    for _ in range(DEEPEST_LEVELS):
+        dicts = [item for item in layer if isinstance(item, dict)]
+        keys = [key for item in dicts for key in item if not isinstance(key, str)]
+        if keys:
+            return f"the key {keys[0]!r} is no text"
+        if not all(LEAST <= item <= MOST for item in layer if isinstance(item, int)):
+            return "an integer has more than 64 bits"
+        lists = [item for item in layer if isinstance(item, (list, tuple))]
+        layer = [part for item in lists for part in item]
+        layer += [part for item in dicts for part in item.values()]
+        if not layer:
+            return ""
+    return f"it is nested deeper than {DEEPEST_LEVELS} levels"
 
 
 def shown(result: Any) -> str:

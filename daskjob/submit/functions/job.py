@@ -56,6 +56,7 @@ def cluster_submission(call: Call, given: Mapping[str, object]) -> Any:
     # Not needed by jobs of this machine.
     from daskjob.core.errors import Invalid
     from daskjob.submit.cluster_job.archive import UnfitCode
+    from daskjob.submit.cluster_job.doubts import active_environment, program_doubts
     from daskjob.submit.cluster_job.environment import script_environment
     from daskjob.submit.cluster_job.image import NoImage, environment_versions
     from daskjob.submit.cluster_job.submission import script_submission, with_image
@@ -89,8 +90,12 @@ def cluster_submission(call: Call, given: Mapping[str, object]) -> Any:
         packages = script_environment(
             text, str(call.file), call.file.parent, settings.settings, os.environ
         )
-        program = function_program(call, settings.settings.files)
-        notes = (*program.notes, *packages.notes)
+        code = settings.settings.code or ""
+        program = function_program(call, settings.settings.files, code)
+        doubts = program_doubts(
+            program, packages, active_environment(os.environ), is_whole=bool(code)
+        )
+        notes = (*program.notes, *packages.notes, *doubts)
         program = replace(program, notes=notes, environment=packages.manifest())
         return script_submission(program, settings, versions=versions)
     except (WrongSettings, UnfitCode, UnfitEnvironment, NoImage, Invalid) as error:
