@@ -95,6 +95,20 @@ def _is_here(code: str) -> bool:
     return not is_elsewhere(code)
 
 
+def workers_notes(settings: Settings, processors: int) -> list[str]:
+    """Return a note on the number of workers, if it is a cluster's and not this machine's.
+
+    They all run, since a script may wait for this number.
+    """
+    count = settings.workers or 0
+    if count <= 2 * processors:
+        return []
+    few = f"{processors} processor" + "s" * (processors != 1)
+    return [
+        f"the settings ask for {count} workers, which share {few} here: --workers N starts fewer"
+    ]
+
+
 def add_settings(manifest: Manifest, settings: Settings, processors: int) -> None:
     """Set the fields of a script's job that are settings and no options of a run, in place.
 

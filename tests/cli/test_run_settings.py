@@ -142,6 +142,22 @@ def test_settings_of_the_user_are_the_least_important(
     assert worker(wanted())["replicas"] == 9
 
 
+@pytest.mark.usefixtures("project")
+def test_as_many_workers_as_asked_for_with_a_note_if_they_are_too_many_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("daskjob.submit.cli.run_script.cpu_count", lambda: 1)
+    note = (
+        "the settings ask for 3 workers, which share 1 processor here: --workers N starts fewer",
+    )
+    assert wanted().notes[-1:] == note
+    assert worker(wanted())["replicas"] == 3
+    # Who asks for it by the flag knows it.
+    assert wanted(workers=3).notes[-1:] != note
+    monkeypatch.setattr("daskjob.submit.cli.run_script.cpu_count", lambda: 2)
+    assert wanted().notes[-1:] != note
+
+
 def test_what_only_a_cluster_has_is_said_once_by_name(project: Path) -> None:
     assert [note for note in wanted().notes if "not on this machine" in note] == [
         "not on this machine: image (this Python runs instead), mounts"

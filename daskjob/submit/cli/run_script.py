@@ -44,7 +44,9 @@ def script_run(
         way = replace(way, text=_standard_input())
     source = script_text(way)
     found = _settings(source, options)
+    crowded: list[str] = []
     if found:
+        crowded = [] if options.workers is not None else _workers_notes(found.settings)
         options = _with_settings(options, found.settings)
     if way.from_stdin and options.retries:
         raise click.UsageError("--retries needs a script in a file: '-' can be read only once")
@@ -62,7 +64,7 @@ def script_run(
     manifest = _script_manifest(way, options, project)
     if found:
         _add_settings(manifest, found.settings)
-        notes += found.notes
+        notes += [*found.notes, *crowded]
     packages = None
     if not options.install:
         _check_nothing_to_install(options)
@@ -125,6 +127,12 @@ def _with_settings(options: RunOptions, settings: Settings) -> RunOptions:
         env=tuple({**file, **settings.env, **flags}.items()),
         shown={name: value for name, value in settings.env.items() if name not in flags},
     )
+
+
+def _workers_notes(settings: Settings) -> list[str]:
+    from daskjob.submit.local_settings import workers_notes
+
+    return workers_notes(settings, cpu_count())
 
 
 def _add_settings(manifest: Manifest, settings: Settings) -> None:
