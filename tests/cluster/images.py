@@ -284,14 +284,14 @@ GIT_OPTIONS = (
 def _git(context: Path, log: Log) -> None:
     """Create ``git.tar``, which the image's base gets: its own sources of packages are unset.
 
-    The base of Docker's builds has sources: there the archive has one empty folder.
+    Only its /usr is used. The base of Docker's builds has sources: there that is empty.
     """
     target = context / "git.tar"
     if not docker_answers():
         _bootstrap(target, GIT_OPTIONS, log)
         return
     with tarfile.open(target, "w") as archive:
-        folder = tarfile.TarInfo("opt")
+        folder = tarfile.TarInfo("usr")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
         archive.addfile(folder)
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -427,10 +427,21 @@ class Repository:
         git = {"url": self.url, "commit": commit or self.commits[0], "secretName": secret}
         return {"git": git, "paths": ["src", "."]}
 
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Let the server hold all requests meanwhile."""
+        self.gate("shut")
+        try:
+            yield
+        finally:
+            self.gate("open")
+
     def gate(self, *steps: str) -> None:
         """Shut or open the server's gate, or wait for the next request that it holds."""
         paths = [f"http://127.0.0.1:8000/gate/{step}" for step in steps]
-        ask = "import sys, urllib.request as r; [r.urlopen(url) for url in sys.argv[1:]]"
+        ask = (
+            "import sys, urllib.request as r; [r.urlopen(url, timeout=240) for url in sys.argv[1:]]"
+        )
         self.place.kubectl("exec", "git", "--", "python", "-c", ask, *paths)
 
 
@@ -490,22 +501,23 @@ def test_conda_image_gets_packages_by_uv_and_code_by_git_with_a_login(
         environment={"requirements": requirements, "indexURLs": [place.index]},
         code=repository.code(),
     )
-    repository.gate("shut")
-    place.start(wanted)
-    # The runner, the scheduler and the worker.
-    repository.gate("held", "held", "held")
-    pods = place.kubectl("get", "pods", "-l", "dask.org/cluster-name=conda", "-o", "name").split()
-    assert len(pods) == 3
-    for pod in pods:
-        init = (pod, "-c", "daskjob-environment")
-        commands = place.kubectl("exec", *init, "--", "python", "-c", COMMANDS)
-        assert "/git-remote-http origin http://git." in commands
-        assert LOGIN["password"] not in commands
-        log = place.kubectl("logs", *init)
-        # The words of uv, and what was not in the image.
-        assert "environment at: /opt/conda" in log
-        assert "daskjob: installed colours==1.0, dask-tool==1.0, shapes==1.0\n" in log
-    repository.gate("open")
+    with repository.shut():
+        place.start(wanted)
+        # The runner, the scheduler and the worker.
+        repository.gate("held", "held", "held")
+        pods = place.kubectl(
+            "get", "pods", "-l", "dask.org/cluster-name=conda", "-o", "name"
+        ).split()
+        assert len(pods) == 3
+        for pod in pods:
+            init = (pod, "-c", "daskjob-environment")
+            commands = place.kubectl("exec", *init, "--", "python", "-c", COMMANDS)
+            assert "/git-remote-http origin http://git." in commands
+            assert LOGIN["password"] not in commands
+            log = place.kubectl("logs", *init)
+            # The words of uv, and what was not in the image.
+            assert "environment at: /opt/conda" in log
+            assert "daskjob: installed colours==1.0, dask-tool==1.0, shapes==1.0\n" in log
     status = place.until("conda", ended)["status"]
     assert status["jobStatus"] == "Successful", status
     result = status["result"]
@@ -534,6 +546,7 @@ def test_script_of_a_private_repository_is_submitted_by_its_commit(
         env={**os.environ, "KUBECONFIG": str(place.kubectl.kubernetes.kubeconfig)},
         capture_output=True,
         text=True,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
