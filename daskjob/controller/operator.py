@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
-from daskjob.controller.clock import Clock, machine_clock
+from daskjob.controller.clock import Clock, machine_clock, utc_now
 from daskjob.controller.kopf_runner import KopfRunner
 from daskjob.controller.leader_only import NotLeading
 from daskjob.controller.lease import (
@@ -56,11 +57,13 @@ class Operator:
         connect: Connect,
         kopf_runner: KopfRunner,
         clock: Clock = machine_clock,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.telemetry = Telemetry()
         self._options = options
         self._connect = connect
         self._clock = clock
+        self._now = now
         self._started_at = clock()
         self._ending = asyncio.Event()
         #: By namespace; ``None``: one scope of all namespaces.
@@ -123,6 +126,7 @@ class Operator:
             self.telemetry.passed,
             PassConcurrency(self._clock),
             self._clock,
+            self._now,
             self._started_at,
             self._plugins.changed,
         )

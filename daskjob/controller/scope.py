@@ -11,6 +11,7 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from daskjob import __version__
 from daskjob.controller.clock import Clock
@@ -45,6 +46,7 @@ class Shared:
     on_pass: OnPass
     concurrency: PassConcurrency
     clock: Clock
+    now: Callable[[], datetime]
     started_at: float
     #: Called when a scope begins or ceases to lead.
     on_change: Callable[[], None]
@@ -146,6 +148,7 @@ class Scope:
             shared.world,
             backend=self._leader_only,
             clock=shared.clock,
+            now=shared.now,
             on_pass=shared.on_pass,
             covers=self._covers,
             concurrency=shared.concurrency,

@@ -58,8 +58,10 @@ class Story:
     async def operator(self, *arguments: str, name: str = "me") -> AsyncIterator[Operator]:
         """Run an operator during the block, and end it as a signal does."""
         options = replace(parse(arguments, {}), identity=name)
+        runner = KopfRunner([], options.namespaces)
+        # The time of day passes as the loop's time does, or a slow machine would see other passes.
         operator = Operator(
-            options, self.connect, KopfRunner([], options.namespaces), virtual_time.clock
+            options, self.connect, runner, virtual_time.clock, lambda: self.world.now
         )
         task = asyncio.create_task(operator.run())
         try:
