@@ -23,6 +23,8 @@ _ACTIVE = ("VIRTUAL_ENV", "CONDA_PREFIX")
 PROBE_SECONDS = 60
 _PROBE = """\
 import json, sys
+if sys.version_info < (3, 8):
+    sys.exit("it is Python %d.%d, and 3.8 or newer is needed" % sys.version_info[:2])
 from importlib import util
 sys.path[:] = [folder for folder in sys.path if folder]
 print(json.dumps({

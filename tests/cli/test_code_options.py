@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -298,3 +299,32 @@ def test_small_code_is_sent_after_the_job_without_a_question(project: Path, sent
     (manifest,), (part,) = sent.manifests, sent.owned
     name = manifest["metadata"]["name"]
     assert part["metadata"]["name"].startswith(f"{name}-code-")
+
+
+def test_folder_of_pythonpath_may_be_above_the_current_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(project.parent / "shared/helpers.py", "")
+    write(project / "scripts/train.py", "import helpers")
+    monkeypatch.setenv("PYTHONPATH", "../shared")
+    for words in (["scripts/train.py"], ["--code", ".", "--file", "data/table.bin"]):
+        manifest, packed, _ = rendered(*words, *(["scripts/train.py"] if len(words) > 1 else []))
+        names = packed or manifest["spec"]["job"]["files"]
+        assert "helpers.py" in names
+
+
+def test_script_of_uv_is_a_script_of_python(project: Path) -> None:
+    path = project / "scripts/tool"
+    write(path, "#!/usr/bin/env -S uv run --quiet --script\nimport near\n")
+    write(project / "scripts/near.py", "")
+    path.chmod(0o755)
+    manifest, _, _ = rendered("scripts/tool")
+    assert runner(manifest)["args"] == ["python", "/daskjob/files/tool"]
+    assert sorted(manifest["spec"]["job"]["files"]) == ["near.py", "tool"]
+
+
+def test_data_that_a_notebook_names_is_reported(project: Path) -> None:
+    cell = {"cell_type": "code", "metadata": {}, "source": "print(open('data/table.csv').read())"}
+    write(project / "a.ipynb", json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4}))
+    _, _, done = rendered("a.ipynb")
+    assert "not sent: data/table.csv (a.ipynb, line 1). If the job reads them" in done.stderr

@@ -78,6 +78,13 @@ def test_python_with_a_version_or_a_path_is_the_one_that_runs(folder: Path, word
     assert (way.python, way.command, way.label) == (word, ("python", "df.py"), "df")
 
 
+def test_workers_find_what_the_script_finds_also_if_that_is_a_link(folder: Path) -> None:
+    (folder / "real").mkdir()
+    (folder / "real/run.py").touch()
+    (folder / "link.py").symlink_to("real/run.py")
+    assert way_in("link.py", ()).path == (str(folder / "real"),)
+
+
 def test_workers_find_what_the_script_finds(folder: Path) -> None:
     def path(*words: str, module: bool = False) -> tuple[str, ...]:
         return way_in(words[0], words[1:], module=module).path

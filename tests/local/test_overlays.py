@@ -224,6 +224,16 @@ def test_a_cache_of_others_is_not_used(root: Path) -> None:
     assert not list(root.iterdir())
 
 
+def test_a_cache_that_no_path_can_name_is_not_used(tmp_path: Path) -> None:
+    root = tmp_path / "a:b" / "overlays"
+    with held(root, KEY, Installer()) as found:
+        assert ":" not in str(found.folder)
+        assert (found.folder / "package/__init__.py").exists()
+        assert "':' would separate folders of PYTHONPATH" in found.note
+        assert "installed for this run only" in found.note
+    assert not root.exists()
+
+
 def test_a_planted_overlay_is_not_used(root: Path, tmp_path: Path) -> None:
     planted = tmp_path / "planted"
     with held(root, KEY, Installer("planted")) as found:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from daskjob.core.manifests import Manifest
+from daskjob.core.spec.code import MOST_PATHS
 from daskjob.core.spec.job import MOST_FILES
 from daskjob.submit.cluster_job.archive import UnfitCode
 from daskjob.submit.cluster_job.code import Code, read_code
@@ -318,6 +319,34 @@ def test_script_of_a_shell_runs_with_the_interpreter_of_its_first_line(
     assert program.command == [*command, "/daskjob/files/run", "a"]
 
 
+@pytest.mark.parametrize("first", [b"#!/usr/bin/\xff", b"no first line", b""])
+def test_script_without_an_interpreter_is_rejected(tmp_path: Path, first: bytes) -> None:
+    path = tmp_path / "run"
+    path.write_bytes(first + b"\necho 1\n")
+    with pytest.raises(UnfitCode, match="run is neither a Python script nor has a first line such"):
+        script_program(path, Sources(), before=(), after=())
+
+
+def test_more_folders_of_pythonpath_than_a_job_takes_are_an_error(tree: Path) -> None:
+    folders = tuple(tree / f"part{number}" for number in range(MOST_PATHS))
+    for folder in folders:
+        folder.mkdir()
+        (folder / "a.py").touch()
+    script_program(
+        tree / "script.py",
+        Sources(whole=tree, python_path=folders[2:]),
+        before=["python"],
+        after=[],
+    )
+    with pytest.raises(UnfitCode, match="has 21 folders that are on PYTHONPATH here, and a job ta"):
+        script_program(
+            tree / "script.py",
+            Sources(whole=tree, python_path=folders[1:]),
+            before=["python"],
+            after=[],
+        )
+
+
 def test_files_that_are_asked_for_lie_to_the_script_as_here(tree: Path) -> None:
     script = tree / "script.py"
     files = (tree / "data/table.csv", tree / "pyproject.toml", Path(__file__))
@@ -382,7 +411,8 @@ def test_programs_that_are_asked_for_can_be_executed(tree: Path, whole: bool) ->
 
 NAMING = """\
 table = open("data/table.csv"), open("own.csv"), dd.read_csv("data/*.csv"), open("missing.csv")
-near = open("near.csv"), "https://example.org/data/table.csv", "A sentence. And another one", "data"
+near = open("near.csv"), open("/etc/hosts"), "https://example.org/data/table.csv"
+text = "A sentence. And another one", "data", "no file.", "data/"
 """
 
 

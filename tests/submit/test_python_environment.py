@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from daskjob.backends.local.python_facts import python_facts
+from daskjob.core.errors import DaskJobError
 from daskjob.submit.environment.python_version import allows
 from daskjob.submit.inline_metadata import declared
 from daskjob.submit.python_environment import (
@@ -23,6 +25,7 @@ from daskjob.submit.python_environment import (
     chosen_python,
     chosen_pythons,
     environment_of,
+    examined,
 )
 
 
@@ -97,6 +100,20 @@ def test_error_about_a_python_among_the_words_does_not_name_the_option() -> None
 def test_program_that_is_no_python_is_an_error() -> None:
     with pytest.raises(NoPython, match="is no working Python"):
         chosen_pythons(Python("/bin/false", "--python"), Needs("a.py", True, True), environ={})
+
+
+def test_python_that_is_too_old_is_an_error_with_its_version(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    # What an old Python runs of the probe: its first lines.
+    old.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.version_info = (3, 6, 15)\nexec(sys.argv[2])\n"
+    )
+    old.chmod(0o755)
+    message = r"it is Python 3\.6, and 3\.8 or newer is needed"
+    with pytest.raises(DaskJobError, match=message):
+        examined(Python(str(old), "--python"), {})
+    with pytest.raises(DaskJobError, match=message):
+        python_facts(str(old), {})
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,9 @@ def overlay(root: Path, key: str, building: Building) -> Overlay:
     OSError
         It cannot be written, as on a full disk.
     """
+    if os.pathsep in str(root):
+        why = f"in its path, {os.pathsep!r} would separate folders of PYTHONPATH"
+        return _temporary(root, building, OSError(errno.EINVAL, why))
     held = ExitStack()
     try:
         make_own_folder(root)

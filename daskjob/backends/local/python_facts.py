@@ -15,6 +15,8 @@ from daskjob.core.messages import cut
 PROBE_SECONDS = 60
 _PROBE = """\
 import json, os, platform, sys, sysconfig
+if sys.version_info < (3, 8):
+    sys.exit("it is Python %d.%d, and 3.8 or newer is needed" % sys.version_info[:2])
 from importlib import metadata
 sys.path[:] = [folder for folder in sys.path if folder]
 found = {}

@@ -69,7 +69,9 @@ def sources_of(way: Way, files: tuple[str, ...], whole: Path | None = None) -> S
     project = project_root(_folder(way))
     return Sources(
         # A package that runs as a folder has itself on the path too, behind its parent.
-        python_path=tuple(path.absolute() for path in (*map(Path, way.path[1:]), *inherited)),
+        python_path=tuple(
+            Path(os.path.abspath(path)) for path in (*map(Path, way.path[1:]), *inherited)
+        ),
         project=project,
         editable=editable_folders(workspace_root(project), environment_folders(way))
         if project

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES
+from daskjob.submit.script_folder import first_folder
 
 #: A Python as the first word: ``python``, ``python3.12``, ``.venv/bin/python``.
 _PYTHON = re.compile(r"(?:.*/)?python(?P<version>\d(?:\.\d+)?)?")
@@ -109,10 +110,10 @@ def _is_script(path: Path) -> bool:
 def _script(word: str, path: Path, args: tuple[str, ...]) -> Way:
     _reject_other_language(word, path)
     command = (*interpreter(path), _as_a_path(word), *args)
-    folder = path.absolute()
     # An archive is its own folder of modules.
-    own_path = folder if path.suffix in (".zip", ".pyz") else folder.parent
-    is_python = bool(interpreter(path)) and own_path != folder
+    is_archive = path.suffix in (".zip", ".pyz")
+    own_path = path.absolute() if is_archive else first_folder(path)
+    is_python = bool(interpreter(path)) and not is_archive
     return Way(
         command,
         path.stem,
@@ -126,7 +127,12 @@ def _reject_other_language(word: str, path: Path) -> None:
     """Reject a script that is not Python's and that the system does not run either."""
     line = _first_line(path)
     named = line.startswith(b"#!")
-    if interpreter(path) and path.suffix not in (".py", ".pyw") and named and b"python" not in line:
+    if (
+        interpreter(path)
+        and path.suffix not in (".py", ".pyw")
+        and named
+        and not _names_python(line)
+    ):
         first = line[2:].decode(errors="replace").strip()
         raise click.UsageError(
             f"{word} is a script for {first!r}, and not executable: chmod +x {word}"
@@ -323,7 +329,15 @@ def interpreter(script: Path) -> list[str]:
     line = _first_line(script)
     # Where all files are executable, as on disks of Windows, one without #! is Python's.
     is_program = line.startswith((b"#!", *_BINARY)) or script.suffix in _OF_SHELLS
-    return ["python"] if b"python" in line or not is_program else []
+    return ["python"] if _names_python(line) or not is_program else []
+
+
+def _names_python(line: bytes) -> bool:
+    """Return whether a script's first line names Python: itself, or ``uv run --script``.
+
+    The block that uv reads is the script's own, here too.
+    """
+    return b"python" in line or re.search(rb"\buv run( .*)? (--script|-s)\b", line) is not None
 
 
 def _first_line(script: Path) -> bytes:

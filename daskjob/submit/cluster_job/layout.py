@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daskjob.core.spec.code import MOST_PATHS
+from daskjob.submit.cluster_job.archive import UnfitCode
 from daskjob.submit.cluster_job.code import HERE
 
 _SOURCES = "src"
@@ -34,6 +35,11 @@ class Layout:
         """Return the folders of PYTHONPATH below the code, in their order.
 
         ``folders`` are those of PYTHONPATH here; of a project with ``src/`` this is one as well.
+
+        Raises
+        ------
+        UnfitCode
+            There are more than a job takes.
         """
         if self.base is None:
             return (HERE,)
@@ -47,8 +53,13 @@ class Layout:
             found.append(_SOURCES)
         used = [path for path in found if _has_files(path, places)]
         # A colon separates the folders of PYTHONPATH.
-        wanted = dict.fromkeys(path for path in [*used, HERE] if ":" not in path)
-        return tuple(wanted)[:MOST_PATHS]
+        wanted = tuple(dict.fromkeys(path for path in [*used, HERE] if ":" not in path))
+        if len(wanted) > MOST_PATHS:
+            raise UnfitCode(
+                f"the code has {len(wanted)} folders that are on PYTHONPATH here, and a job takes "
+                f"{MOST_PATHS}: leave some out of PYTHONPATH"
+            )
+        return wanted
 
 
 def _has_files(folder: str, places: Iterable[str]) -> bool:

@@ -13,6 +13,8 @@ from daskjob.submit.source_text import parsed
 
 #: What the name of a file looks like: it has a suffix or a folder, and is no URL and no sentence.
 _NAME = re.compile(r"(?!\w+://)(?=.*[^./][./])[^\n\0:<>|]{3,200}")
+#: Folders that every image has too.
+_OF_THE_SYSTEM = ("/bin/", "/dev/", "/etc/", "/lib", "/opt/", "/proc/", "/sbin/", "/sys/", "/usr/")
 #: The number of files that a note names.
 _NAMED = 5
 #: How many files of a pattern are looked at.
@@ -30,7 +32,7 @@ def unsent_files(texts: Mapping[Path, str], here: Path, sent: Collection[Path]) 
         for name, line in _names(text):
             for folder in (here, program.parent):
                 if any(os.path.realpath(path) not in known for path in _files(folder, name)):
-                    shown = os.path.relpath(folder / name, here)
+                    shown = name if os.path.isabs(name) else os.path.relpath(folder / name, here)
                     at = f"{os.path.relpath(program, here)}, line {line}"
                     found.setdefault(shown, f"{shown} ({at})")
     if not found:
@@ -56,6 +58,8 @@ def _names(text: str) -> Iterator[tuple[str, int]]:
 
 def _files(folder: Path, name: str) -> Iterator[Path]:
     """Yield the files that a name, or a pattern, means in a folder."""
+    if name.startswith(_OF_THE_SYSTEM):
+        return
     try:
         if "*" not in name:
             yield from [path for path in (folder / name,) if path.is_file()]

@@ -15,6 +15,7 @@ from daskjob.submit.cluster_job.folder import LARGEST_FILE, contents_of, notes_o
 from daskjob.submit.cluster_job.imports import Folder, Imported, imported
 from daskjob.submit.cluster_job.layout import Layout
 from daskjob.submit.cluster_job.named_files import unsent_files
+from daskjob.submit.script_folder import first_folder
 from daskjob.submit.source_text import readable_text, source_text
 
 
@@ -115,7 +116,7 @@ def notebook_program(
     """Return the program of a notebook: words before its path, and after it."""
     path = Path(os.path.abspath(path))
     found = imported([(cells, "")], sources.folders(path.parent)).with_main(path)
-    made = _Sending(found, path.parent, sources, stands_in=path.parent)
+    made = _Sending(found, path.parent, sources, stands_in=path.parent, cells=(path, cells))
     words: tuple[Word, ...] = (*before, made.word(path), *after)
     return made.program(Program(words, path.stem))
 
@@ -169,17 +170,6 @@ def command_program(
     return _Sending(found, folder, sources).program(Program(tuple(words), label))
 
 
-def first_folder(script: Path) -> Path:
-    """Return the folder that Python puts on its path for a script: of what a link leads to."""
-    path = Path(os.path.abspath(script))
-    if not path.is_symlink():
-        return path.parent
-    # Through no link of a folder, where that is the same: paths below the project remain so.
-    led = Path(os.path.abspath(path.parent / os.readlink(path)))
-    is_same = not led.is_symlink() and led.exists() and led.samefile(path)
-    return led.parent if is_same else Path(os.path.realpath(path)).parent
-
-
 @dataclass(frozen=True, slots=True)
 class _Sending:
     """The files of a program on their way to its code."""
@@ -191,6 +181,8 @@ class _Sending:
     sources: Sources
     #: A program that is in no file, with where that would be.
     text: tuple[Path, str] | None = None
+    #: A notebook, with the code of its cells.
+    cells: tuple[Path, str] | None = None
     #: Where the program runs, if that is not where the user is.
     stands_in: Path | None = None
     #: A script, which may be a link to one in that folder.
@@ -305,8 +297,7 @@ class _Sending:
         for path in self.found.files.values():
             if path.suffix in (".py", ".pyw") or path == self.main:
                 yield path, source_text(path.read_bytes())
-        if self.text:
-            yield self.text
+        yield from (named for named in (self.text, self.cells) if named)
 
     def _working_folder(self) -> str:
         """Return where the program runs: where the user is, else where the script is."""
@@ -360,6 +351,14 @@ def _programs(paths: Mapping[str, Path]) -> list[str]:
     return [place for place, path in paths.items() if os.access(path, os.X_OK)]
 
 
+def _line(data: bytes) -> str:
+    """Return a line of text; empty for other data."""
+    try:
+        return data.rstrip(b"\r\n").decode()
+    except UnicodeDecodeError:
+        return ""
+
+
 def _interpreter(path: Path) -> list[str]:
     """Return the interpreter of a script: Python, or what its first line names."""
     if path.suffix in (".py", ".pyw"):
@@ -369,13 +368,14 @@ def _interpreter(path: Path) -> list[str]:
             first = file.readline(256)
     except OSError as error:
         raise UnfitCode(f"{path} cannot be read: {error.strerror}") from error
-    found = re.fullmatch(rb"#!\s*(\S+)(?:\s+(.+?))?\s*", first.rstrip(b"\r\n"))
+    line = _line(first)
+    found = re.fullmatch(r"#!\s*(\S+)(?:\s+(.+?))?\s*", line)
     if found is None:
         raise UnfitCode(
             f"{path} is neither a Python script nor has a first line such as #!/bin/sh; put a "
             "program into the image and write a script that starts it"
         )
-    words = [found[1].decode(), *(found[2].decode().split() if found[2] else [])]
+    words = [found[1], *(found[2] or "").split()]
     if words[0].endswith("/env"):
         words = [word for word in words[1:] if word != "-S"]
     return ["python"] if re.fullmatch(r"(.*/)?python[\d.]*", words[0]) else words
