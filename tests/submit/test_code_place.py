@@ -96,6 +96,25 @@ def test_commit_is_taken_as_it_is_and_git_is_not_asked(commit: str) -> None:
     assert found.shown == f"ssh://git@git.example/x at commit {commit[:12]}"
 
 
+def test_commit_may_have_capital_letters() -> None:
+    found = code_place(f"git+{URL}@{'A' * 40}", "", NO_PROGRAMS)
+    assert found.source["git"]["commit"] == "a" * 40
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://token@host/x", "https://…@host/x@main:"),
+        ("https://me:p@w@host/x", "https://…@host/x@main:"),
+        ("ssh://me:pw@host/x", "ssh://…@host/x@main:"),
+    ],
+)
+def test_credentials_are_hidden_and_the_rest_of_the_url_is_not(text: str, shown: str) -> None:
+    with pytest.raises(UnfitCode) as caught:
+        code_place(f"git+{text}@main", "", NO_PROGRAMS)
+    assert str(caught.value).startswith(f"--code git+{shown}")
+
+
 def test_ref_that_is_not_there_is_an_error_with_the_next_step(repository: Repository) -> None:
     commit = repository.commit("one")
     with pytest.raises(UnfitCode, match=r"has no branch or tag 'nope'; name the full commit"):
@@ -160,6 +179,7 @@ def test_credentials_in_a_url_are_rejected_and_not_repeated(text: str) -> None:
         *("git+file:///x@main", "git+git@host:x@main", "git+https://host", "git+https:///x@main"),
         *("git+https://host/x@-u", "git+https://host/x@a..b", "git+https://host/x@a b", "git+"),
         *("git+https://host/x?y@main", "git+https://host/x#y", "git+https://[/x"),
+        *("git+https://host:99999/x", "git+https://host:port/x"),
     ],
 )
 def test_wrong_repository_is_an_error_with_the_form(text: str) -> None:
@@ -189,6 +209,8 @@ def test_volumes_and_images_are_named(text: str, source: dict[str, object]) -> N
         ("pvc:code/", "", "a path inside of the volume"),
         ("image:", "", "write the reference of an image"),
         ("image:a b", "", "write the reference of an image"),
+        ("image:-x", "", "write the reference of an image"),
+        ("image:https://host/x", "", "write the reference of an image"),
         ("pvc:code", "login", "--code-secret is for --code git"),
     ],
 )
@@ -199,8 +221,8 @@ def test_wrong_place_is_an_error_with_the_form(text: str, secret: str, message: 
 
 def test_folder_that_looks_like_a_url_is_an_error_with_the_form() -> None:
     assert folder_of("some/folder") == Path("some/folder")
-    for text in ("https://me:pw@host/x", "git@host:x", "ssh://host/x"):
-        with pytest.raises(UnfitCode, match=r"write git\+https://") as caught:
+    for text in ("https://me:pw@host/x", "git@host:x", "ssh://host/x", "s3://bucket/x", "H+x://h"):
+        with pytest.raises(UnfitCode, match=r"is no folder: write git\+https://.*:REF$") as caught:
             folder_of(text)
         assert "pw" not in str(caught.value)
 

@@ -19,7 +19,7 @@ _SCHEMES = ("https", "http", "ssh")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,63}")
 _REF = re.compile(r"(?!-)[\w./+-]+", re.ASCII)
-_IMAGE = re.compile(r"[\w.:/@-]{1,512}", re.ASCII)
+_IMAGE = re.compile(r"(?!.*//)\w[\w.:/@-]{0,511}", re.ASCII)
 _GIT_FORM = "write git+https://HOST/PATH@COMMIT or git+ssh://git@HOST/PATH@COMMIT"
 _KINDS = ("git+", "pvc:", "image:")
 
@@ -61,8 +61,11 @@ def folder_of(text: str) -> Path:
     UnfitCode
         It looks like another place.
     """
-    if re.match(r"[a-z+]+://|git@", text) and not Path(text).exists():
-        raise UnfitCode(f"--code {_without_credentials(text)}: {_GIT_FORM}")
+    if re.match(r"[\w+.-]+://|git@", text) and not Path(text).exists():
+        raise UnfitCode(
+            f"--code {_without_credentials(text)} is no folder: {_GIT_FORM}, pvc:CLAIM/PATH or "
+            "image:REF"
+        )
     return Path(text).expanduser()
 
 
@@ -101,7 +104,8 @@ def _git_place(text: str, secret: str) -> GitPlace:
     shown = f"--code git+{_without_credentials(text)}"
     try:
         parts = urlsplit(text)
-        host = parts.hostname
+        # Both are checked when they are read.
+        host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise UnfitCode(f"{shown}: {error}; {_GIT_FORM}") from None
     if parts.scheme not in _SCHEMES or not host or parts.query or parts.fragment:
@@ -112,7 +116,8 @@ def _git_place(text: str, secret: str) -> GitPlace:
         path, ref = parts.path, "HEAD"
     if not path.strip("/") or not _REF.fullmatch(ref) or ".." in ref:
         raise UnfitCode(f"{shown}: {_GIT_FORM}")
-    return GitPlace(parts._replace(path=path).geturl(), ref, secret)
+    is_commit = _COMMIT.fullmatch(ref.lower()) is not None
+    return GitPlace(parts._replace(path=path).geturl(), ref.lower() if is_commit else ref, secret)
 
 
 def _check_credentials(parts: SplitResult, shown: str) -> None:
@@ -128,7 +133,8 @@ def _check_credentials(parts: SplitResult, shown: str) -> None:
 
 
 def _without_credentials(text: str) -> str:
-    return re.sub(r"//[^/@]*:[^/@]*@|(?<=http://)[^/@]*@|(?<=https://)[^/@]*@", "//…@", text)
+    # The user of SSH is part of the address.
+    return re.sub(r"(?<!ssh:)//[^/]*@|//[^/]*:[^/]*@", "//…@", text)
 
 
 def _resolved(place: GitPlace, environ: Mapping[str, str]) -> CodePlace:
