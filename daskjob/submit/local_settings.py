@@ -10,6 +10,7 @@ from daskjob.submit.environment.given import given_by
 from daskjob.submit.environment.wanted import Given
 from daskjob.submit.inline_metadata import ScriptText, declared
 from daskjob.submit.settings.dask_config import dask_config
+from daskjob.submit.settings.items import is_elsewhere
 from daskjob.submit.settings.merge import Merged, merged
 from daskjob.submit.settings.sources import (
     Places,
@@ -84,15 +85,9 @@ def _notes(found: Merged, user: str) -> list[str]:
         if key in found.origins
         and key not in (*LOCAL, *UNREPORTED)
         and set(found.origins[key]) != {user}
-        and not (key == "code" and _is_here(found.settings.code or ""))
+        and not (key == "code" and not is_elsewhere(found.settings.code or ""))
     ]
     return [f"not on this machine: {', '.join(names)}"] if names else []
-
-
-def _is_here(code: str) -> bool:
-    from daskjob.submit.cluster_job.code_place import is_elsewhere
-
-    return not is_elsewhere(code)
 
 
 def workers_notes(settings: Settings, processors: int) -> list[str]:
@@ -112,10 +107,7 @@ def workers_notes(settings: Settings, processors: int) -> list[str]:
 def add_settings(manifest: Manifest, settings: Settings, processors: int) -> None:
     """Set the fields of a script's job that are settings and no options of a run, in place.
 
-    Raises
-    ------
-    WrongSettings
-        There is no field that ``set`` names, or its value is wrong.
+    Those of ``set`` come last, and are left to the caller.
     """
     spec = manifest["spec"]
     for key in LOCAL:
@@ -128,7 +120,3 @@ def add_settings(manifest: Manifest, settings: Settings, processors: int) -> Non
         maximum = max(min(bounds.maximum, processors), bounds.minimum, 1)
         scaling = {"minimum": bounds.minimum, "maximum": maximum}
         spec["cluster"]["spec"]["worker"]["autoscaling"] = scaling
-    if settings.set:
-        from daskjob.submit.cluster_job.fields import set_fields
-
-        set_fields(manifest, settings.set)

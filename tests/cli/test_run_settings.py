@@ -183,6 +183,9 @@ def test_bounds_scale_the_workers_up_to_the_processors(project: Path) -> None:
     assert found["autoscaling"]["minimum"] == 0
     assert 1 <= found["autoscaling"]["maximum"] < 800
     assert "autoscaling" not in worker(wanted(workers=2))
+    both = '# /// script\n# [tool.daskjob]\n# adapt = "0:2"\n# workers = 2\n# ///\n'
+    (project / "sums.py").write_text(both)
+    assert worker(wanted())["replicas"] == 2
 
 
 def test_a_file_of_variables_is_read_and_its_values_are_not_in_the_manifest(project: Path) -> None:

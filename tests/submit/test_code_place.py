@@ -15,9 +15,9 @@ from daskjob.submit.cluster_job.archive import UnfitCode
 from daskjob.submit.cluster_job.code_place import (
     code_place,
     folder_of,
-    is_elsewhere,
     path_inside,
 )
+from daskjob.submit.settings.items import is_elsewhere
 
 URL = "https://git.example/team/x.git"
 #: No request leaves this machine, and no git is started.

@@ -182,6 +182,8 @@ PACKAGED = """\
 # /// script
 # dependencies = ["colours"]
 # [tool.daskjob]
+# workers = 4
+# retries = 3
 # find-links = "{wheels}"
 # ///
 from distributed import get_client
@@ -195,7 +197,7 @@ def versions():
 """
 
 
-def test_a_function_has_the_packages_that_its_module_declares(
+def test_a_function_has_the_packages_and_settings_that_its_module_declares(
     client: LocalJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel(tmp_path / "wheels", "colours", "2.0")
@@ -205,6 +207,8 @@ def test_a_function_has_the_packages_that_its_module_declares(
     packaged = importlib.import_module("packaged")
     try:
         assert daskjob.submit(packaged.versions, client=client, workers=1) == ["2.0", "2.0"]
+        spec = local_job(call_of(packaged.version, ()), {"workers": 0})["spec"]
+        assert (spec["backoffLimit"], spec["cluster"]["spec"]["worker"]["replicas"]) == (3, 0)
         with pytest.raises(WrongArgument, match=r"dask==2000\.1 .* clashes with"):
             local_job(call_of(packaged.version, ()), {"packages": ("dask==2000.1",)})
     finally:

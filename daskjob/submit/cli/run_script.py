@@ -114,8 +114,10 @@ def _with_settings(options: RunOptions, settings: Settings) -> RunOptions:
         file = read_env_file(settings.env_file, os.environ) if settings.env_file else {}
     except WrongSettings as error:
         raise click.UsageError(str(error)) from error
-    # The cluster starts with as many, and scales them then.
-    workers = max(settings.adapt.minimum, 1) if settings.adapt else settings.workers
+    workers = settings.workers
+    if workers is None and settings.adapt:
+        # The cluster starts with as many, and scales them then.
+        workers = max(settings.adapt.minimum, 1)
     timeout = settings.deadline if options.timeout is None else options.timeout
     return replace(
         options,
@@ -136,11 +138,13 @@ def _workers_notes(settings: Settings) -> list[str]:
 
 
 def _add_settings(manifest: Manifest, settings: Settings) -> None:
+    from daskjob.submit.cluster_job.fields import set_fields
     from daskjob.submit.local_settings import add_settings
     from daskjob.submit.settings.sources import WrongSettings
 
+    add_settings(manifest, settings, cpu_count())
     try:
-        add_settings(manifest, settings, cpu_count())
+        set_fields(manifest, settings.set)
     except WrongSettings as error:
         raise click.UsageError(str(error)) from error
 

@@ -21,7 +21,7 @@ from daskjob.submit.cli.programs import (
 )
 from daskjob.submit.cli.ways_in import Way, way_in
 from daskjob.submit.cluster_job.archive import UnfitCode
-from daskjob.submit.cluster_job.code_place import code_place, folder_of, is_elsewhere
+from daskjob.submit.cluster_job.code_place import code_place, folder_of
 from daskjob.submit.cluster_job.doubts import active_environment, program_doubts
 from daskjob.submit.cluster_job.environment import script_environment, with_packages
 from daskjob.submit.cluster_job.image import NoImage, Versions, environment_versions
@@ -37,6 +37,7 @@ from daskjob.submit.environment.wanted import Resolved, UnfitEnvironment
 from daskjob.submit.inline_metadata import ScriptText, declared
 from daskjob.submit.notebook import UnfitNotebook
 from daskjob.submit.settings.dask_config import dask_config
+from daskjob.submit.settings.items import is_elsewhere
 from daskjob.submit.settings.merge import Merged, merged
 from daskjob.submit.settings.sources import (
     Layer,

@@ -21,7 +21,6 @@ _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,63}")
 _REF = re.compile(r"(?!-)[\w./+-]+", re.ASCII)
 _IMAGE = re.compile(r"(?!.*//)\w[\w.:/@-]{0,511}", re.ASCII)
 _GIT_FORM = "write git+https://HOST/PATH@COMMIT or git+ssh://git@HOST/PATH@COMMIT"
-_KINDS = ("git+", "pvc:", "image:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +45,6 @@ class CodePlace:
     source: Manifest
     #: For people.
     shown: str
-
-
-def is_elsewhere(text: str) -> bool:
-    """Return whether ``--code`` names another place than a folder."""
-    return text.startswith(_KINDS)
 
 
 def folder_of(text: str) -> Path:

@@ -112,6 +112,7 @@ def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
     NotResolved
         There is no answer from the index of packages, or no uv.
     """
+    from daskjob.submit.cluster_job.fields import set_fields
     from daskjob.submit.environment.wanted import UnfitEnvironment
     from daskjob.submit.inline_metadata import ScriptText
     from daskjob.submit.local import local_script_job
@@ -145,8 +146,9 @@ def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
     )
     words = [*call.words(), *([str(call.file)] if call.is_script else [])]
     job = local_script_job([sys.executable, *words[1:]], options, call.name)
+    add_settings(job, settings, processors)
     try:
-        add_settings(job, settings, processors)
+        set_fields(job, settings.set)
     except WrongSettings as error:
         raise WrongArgument(str(error)) from error
     if environment:

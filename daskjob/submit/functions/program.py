@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from daskjob.submit.cluster_job.archive import UnfitCode
-from daskjob.submit.cluster_job.code_place import folder_of, is_elsewhere
+from daskjob.submit.cluster_job.code_place import folder_of
 from daskjob.submit.cluster_job.editable import editable_folders
 from daskjob.submit.cluster_job.folder import project_root, workspace_root
 from daskjob.submit.cluster_job.program import (
@@ -20,6 +20,7 @@ from daskjob.submit.cluster_job.program import (
     script_program,
 )
 from daskjob.submit.functions.call import Call
+from daskjob.submit.settings.items import is_elsewhere
 
 
 def function_program(call: Call, files: tuple[str, ...], code: str = "") -> Program:

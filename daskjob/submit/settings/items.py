@@ -21,6 +21,8 @@ QUALIFIED = re.compile(
     re.ASCII,
 )
 LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?)?", re.ASCII)
+#: How other places of code begin than a folder of this machine.
+_CODE_ELSEWHERE = ("git+", "pvc:", "image:")
 
 
 class Source(StrEnum):
@@ -135,3 +137,8 @@ def object_name(text: str) -> str:
 def plain(text: str) -> str:
     """Return the text."""
     return text
+
+
+def is_elsewhere(code: str) -> bool:
+    """Return whether the setting ``code`` names another place than a folder of this machine."""
+    return code.startswith(_CODE_ELSEWHERE)
