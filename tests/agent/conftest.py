@@ -19,12 +19,11 @@ import pytest
 from distributed import Client
 
 from daskjob.core.desired.agent import AgentGroup, agent_environment, shortened
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 #: As the operator adds it to pods.
 SOURCE = shortened((Path(__file__).parents[2] / "daskjob" / "agent.py").read_text())
 TOKEN = "a token of 23 characters"
-DEADLINE_SECONDS = 20.0
 
 Answer = dict[str, Any]
 
@@ -50,7 +49,7 @@ class Process:
     def end(self, how: int = signal.SIGKILL) -> None:
         if self.child.poll() is None:
             self.child.send_signal(how)
-        self.child.wait(DEADLINE_SECONDS)
+        self.child.wait(PATIENCE_SECONDS)
 
 
 class Cluster:
@@ -111,7 +110,7 @@ class Cluster:
         wait_until(lambda: wanted <= self.rows().keys(), shows=f"{sorted(wanted)} are registered")
 
     def client(self) -> Client:
-        client = Client(self.address, timeout=DEADLINE_SECONDS)
+        client = Client(self.address, timeout=PATIENCE_SECONDS)
         self.clients.append(client)
         return client
 
@@ -131,7 +130,7 @@ class Cluster:
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -173,7 +172,7 @@ class Cluster:
             last.update(self.tasks())
             return all(last[key] == value for key, value in expected.items())
 
-        wait_until(reached, DEADLINE_SECONDS, lambda: f"wanted {expected}, got {last}")
+        wait_until(reached, PATIENCE_SECONDS, lambda: f"wanted {expected}, got {last}")
         return last
 
     def end(self) -> None:

@@ -9,8 +9,8 @@ import pytest
 from distributed import Client
 
 from daskjob.core.desired.agent import EXPECTED_VARIABLE
-from tests.agent.conftest import DEADLINE_SECONDS, SOURCE, Cluster, Start, agent_answers
-from tests.waiting import wait_until
+from tests.agent.conftest import SOURCE, Cluster, Start, agent_answers
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 #: The agent, but a client waits only this long.
 SHORT_WAIT = SOURCE.replace("EXPECTED_SECONDS = 90.0", "EXPECTED_SECONDS = 0.3")
@@ -34,7 +34,7 @@ class Connecting:
             self.seen = len(client.ncores()), repr(client)
 
     def result(self) -> tuple[int, str]:
-        self._thread.join(DEADLINE_SECONDS)
+        self._thread.join(PATIENCE_SECONDS)
         assert self.seen is not None, "the client still waits"
         return self.seen
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from distributed import fire_and_forget
 
-from tests.agent.conftest import DEADLINE_SECONDS, Cluster, Start, agent_answers
-from tests.waiting import wait_until
+from tests.agent.conftest import Cluster, Start, agent_answers
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 def slept(path: str, seconds: float) -> None:
@@ -26,7 +26,7 @@ def unfinished(cluster: Cluster, **wanted: int) -> dict[str, Any]:
         _, last = cluster.ask("unfinished")
         return all(last[key] == value for key, value in wanted.items())
 
-    wait_until(reached, DEADLINE_SECONDS, lambda: f"wanted {wanted}, got {last}")
+    wait_until(reached, PATIENCE_SECONDS, lambda: f"wanted {wanted}, got {last}")
     return last
 
 
