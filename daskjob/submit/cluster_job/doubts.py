@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path, PurePosixPath
 
@@ -71,13 +71,14 @@ def doubts(
     there = {*texts, *sent}
     for place, text in texts.items():
         try:
-            tree = parsed(text)
+            # Walked once: a large project has millions of nodes.
+            nodes = list(ast.walk(parsed(text)))
         except (SyntaxError, ValueError, RecursionError) as error:
             notes.append(f"{place}{_why_not(error)}; the modules that it imports are not known")
             continue
-        notes += _clusters(place, tree)
-        notes += [] if is_whole else _computed(place, tree)
-        missing.update(dict.fromkeys(name for name in _needed(tree) if not is_here(name, there)))
+        notes += _clusters(place, nodes)
+        notes += [] if is_whole else _computed(place, nodes)
+        missing.update(dict.fromkeys(name for name in _needed(nodes) if not is_here(name, there)))
     for name in [name for name in missing if elsewhere(name)]:
         missing.pop(name)
         notes.append(
@@ -147,10 +148,9 @@ def _why_not(error: Exception) -> str:
     return f", line {error.lineno}: {error.msg} (by Python {python})"
 
 
-def _computed(place: str, tree: ast.Module) -> Iterator[str]:
+def _computed(place: str, nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield a note on modules whose names are known only when the program runs."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    for call in calls:
+    for call in (node for node in nodes if isinstance(node, ast.Call)):
         name = imported_name(call)
         is_known = name is None or isinstance(name, ast.Constant)
         if not is_known or called_name(call) in _LISTING:
@@ -161,15 +161,12 @@ def _computed(place: str, tree: ast.Module) -> Iterator[str]:
             return
 
 
-def _needed(tree: ast.Module) -> Iterator[str]:
+def _needed(nodes: Sequence[ast.AST]) -> Iterator[str]:
     """Yield the top-level modules that a program imports, but for those that it can do without."""
     optional = {
-        id(node)
-        for block in ast.walk(tree)
-        for part in _optional_parts(block)
-        for node in ast.walk(part)
+        id(node) for block in nodes for part in _optional_parts(block) for node in ast.walk(part)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if id(node) in optional:
             continue
         match node:
@@ -205,8 +202,8 @@ def _is_of_python(test: ast.expr) -> bool:
     return not names.isdisjoint(_OF_PYTHON)
 
 
-def _clusters(place: str, tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _clusters(place: str, nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
