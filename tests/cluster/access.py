@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -37,21 +38,27 @@ class RequestRejected(Exception):
         self.code = code
 
 
+def _listens(path: Path) -> bool:
+    """Return whether a server listens there; it makes the file a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 class Access:
     """Requests to the API server; close it when it is not needed any more."""
 
     def __init__(self, kubectl: list[str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="daskjob-access-"))
-        socket, log = self._folder / "api.sock", self._folder / "proxy.log"
-        transport = httpx.HTTPTransport(uds=str(socket))
+        path, log = self._folder / "api.sock", self._folder / "proxy.log"
+        transport = httpx.HTTPTransport(uds=str(path))
         self._client = httpx.Client(
             transport=transport, base_url="http://localhost", timeout=ANSWER_SECONDS
         )
         with log.open("wb") as said:
-            command = [*kubectl, "proxy", f"--unix-socket={socket}"]
+            command = [*kubectl, "proxy", f"--unix-socket={path}"]
             self._proxy = subprocess.Popen(command, stdout=said, stderr=said)
         give_up = time.monotonic() + START_SECONDS
-        while not socket.exists():
+        while not _listens(path):
             if self._proxy.poll() is not None or time.monotonic() > give_up:
                 why = log.read_text()
                 self.close()
