@@ -19,6 +19,8 @@ NODE = "node-1"
 #: The name of the node in all components.
 DOMAIN = "cluster.local"
 ETCD = "127.0.0.1:2379"
+#: A registry that a test may run on the node.
+LOOPBACK_REGISTRY = "127.0.0.1:5127"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,8 @@ state = "{platform.folder / "containerd-state"}"
   address = "{platform.containerd_socket}"
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "{pause}"
+[plugins."io.containerd.cri.v1.images".registry]
+  config_path = "{_registries(platform)}"
 [plugins."io.containerd.cri.v1.runtime"]
   # Without CAP_SYS_RESOURCE no process may get a score below its parent's, and no pod starts.
   restrict_oom_score_adj = true
@@ -262,6 +266,15 @@ state = "{platform.folder / "containerd-state"}"
         "containerd",
         [runtime_program("containerd"), "--config", platform.write("containerd.toml", config)],
     )
+
+
+def _registries(platform: Platform) -> Path:
+    """Write that the registry of tests speaks plain HTTP: containerd 2.1 expects TLS."""
+    folder = platform.folder / "registries"
+    host = folder / LOOPBACK_REGISTRY
+    host.mkdir(parents=True, exist_ok=True)
+    (host / "hosts.toml").write_text(f'server = "http://{LOOPBACK_REGISTRY}"\n')
+    return folder
 
 
 def _cni(platform: Platform) -> str:

@@ -1,6 +1,6 @@
 """A registry inside the node: one image is unknown, one may not be pulled without credentials.
 
-Container runtimes use plain HTTP for loopback addresses, so a pod in the node's network is enough.
+A native cluster's runtime uses plain HTTP for it, so a pod in the node's network is enough.
 The kubelet and the runtime, with their messages, are real.
 """
 
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-PORT = 5127
-HOST = f"127.0.0.1:{PORT}"
+from tests.cluster.components import LOOPBACK_REGISTRY
+
+HOST = LOOPBACK_REGISTRY
+PORT = int(HOST.rpartition(":")[2])
 UNKNOWN = f"{HOST}/team/unknown:1"
 PRIVATE = f"{HOST}/team/private:1"
 
