@@ -12,7 +12,13 @@ import pytest
 
 from daskjob.submit.environment.local import environment_of_run
 from daskjob.submit.environment.uv import find_uv
-from daskjob.submit.environment.wanted import Given, NotResolved, Resolved, UnfitEnvironment
+from daskjob.submit.environment.wanted import (
+    Given,
+    Indexes,
+    NotResolved,
+    Resolved,
+    UnfitEnvironment,
+)
 from tests.submit.package_index import Index, serving, variables_for
 from tests.submit.test_environment import block, pins
 
@@ -56,12 +62,12 @@ class Run:
             )
         index.asked.clear()
 
-    def resolve(self, text: str, *packages: str) -> Resolved:
+    def resolve(self, text: str, *packages: str, find_links: str = "") -> Resolved:
         return environment_of_run(
             text,
             "sums.py",
             self.folder,
-            given=Given(packages),
+            given=Given(packages, indexes=Indexes(find_links=find_links)),
             python=self.python,
             environ=self.environ,
         )
@@ -86,6 +92,17 @@ def test_what_is_missing_is_resolved_for_this_python(run: Run) -> None:
     assert pins(run.resolve(block("tiny"), "base")) == ["base==1.0", "tiny==2.0"]
     # An extra that is not installed.
     assert "base==1.0" in pins(run.resolve(block("tiny[more]==1.0")))
+
+
+def test_wheels_that_only_pods_have_are_not_looked_for(run: Run) -> None:
+    found = run.resolve(block("tiny>=2"), find_links="/wheels/of/pods")
+    assert found.manifest()["requirements"][0].startswith("tiny==2.0 ")
+    assert "findLinks" not in found.manifest()
+    assert [note for note in found.notes if "/wheels/of/pods" in note] == [
+        "/wheels/of/pods is not on this machine: packages are installed from the index that it asks"
+    ]
+    here = str(run.index.folder)
+    assert run.resolve(block("tiny>=2"), find_links=here).manifest()["findLinks"] == here
 
 
 def test_index_that_does_not_answer_any_more_leaves_the_versions_of_before(run: Run) -> None:

@@ -55,6 +55,7 @@ def environment_of_run(
     if there.meets(texts):
         check_python(wanted.requires_python, subject, there.target)
         return Resolved(notes=wanted.notes, sources=wanted.sources)
+    wanted = _with_links_here(wanted)
     try:
         return resolve(wanted, target=there.target, environ=environ)
     except IndexUnreachable:
@@ -66,6 +67,16 @@ def environment_of_run(
         else:
             return replace(found, notes=(*found.notes, _AS_BEFORE))
         raise
+
+
+def _with_links_here(wanted: Wanted) -> Wanted:
+    """Return what is wanted without a folder of wheels that only pods have."""
+    folder = wanted.indexes.find_links
+    if not folder.startswith("/") or Path(folder).is_dir():
+        return wanted
+    note = f"{folder} is not on this machine: packages are installed from the index that it asks"
+    indexes = replace(wanted.indexes, find_links="")
+    return replace(wanted, indexes=indexes, notes=(*wanted.notes, note))
 
 
 def _wanted(
