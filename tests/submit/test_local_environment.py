@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -103,6 +104,18 @@ def test_wheels_that_only_pods_have_are_not_looked_for(run: Run) -> None:
     ]
     here = str(run.index.folder)
     assert run.resolve(block("tiny>=2"), find_links=here).manifest()["findLinks"] == here
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_full_disk_under_the_cache_of_uv_is_no_obstacle(run: Run, tmp_path: Path) -> None:
+    cache = tmp_path / "full"
+    cache.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", cache], check=True)
+    try:
+        run.environ["UV_CACHE_DIR"] = str(cache)
+        assert pins(run.resolve(block("tiny>=2"))) == ["tiny==2.0"]
+    finally:
+        subprocess.run(["umount", cache], check=True)
 
 
 def test_index_that_does_not_answer_any_more_leaves_the_versions_of_before(run: Run) -> None:

@@ -28,7 +28,11 @@ _UNREACHABLE = (
     *("request failed after", "network was disabled", "network connectivity is disabled"),
     *("server error (5", "tcp connect error", "certificate"),
 )
-_NO_CACHE = "failed to initialize cache"
+#: A cache that is read-only, on a full disk, or no folder.
+_NO_CACHE = (
+    *("failed to initialize cache", "read-only file system", "no space left on device"),
+    "disk quota exceeded",
+)
 _LOGIN = ("401 unauthorized", "403 forbidden", "missing credentials")
 #: Variables that would have uv do something else.
 _OTHERS = (
@@ -88,8 +92,8 @@ def run_uv(
             ) from error
 
     done = done_with(variables)
-    if done.returncode and _NO_CACHE in done.stderr.lower():
-        # A cache that is read-only, or no folder: without it, uv only takes longer.
+    if done.returncode and any(mark in done.stderr.lower() for mark in _NO_CACHE):
+        # Without its cache, uv only takes longer.
         variables["UV_NO_CACHE"] = "1"
         done = done_with(variables)
     if done.returncode != 0:
