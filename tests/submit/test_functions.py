@@ -45,6 +45,11 @@ def fails(word):
 
 async def awaited(value):
     return [value, None]
+
+def both_passwords():
+    import os
+    get = os.environ.get
+    return [get("PASSWORD"), get_client().submit(get, "PASSWORD").result()]
 """
 
 
@@ -207,12 +212,31 @@ def test_a_function_has_the_packages_and_settings_that_its_module_declares(
     packaged = importlib.import_module("packaged")
     try:
         assert daskjob.submit(packaged.versions, client=client, workers=1) == ["2.0", "2.0"]
-        spec = local_job(call_of(packaged.version, ()), {"workers": 0})["spec"]
+        spec = local_job(call_of(packaged.version, ()), {"workers": 0}).manifest["spec"]
         assert (spec["backoffLimit"], spec["cluster"]["spec"]["worker"]["replicas"]) == (3, 0)
         with pytest.raises(WrongArgument, match=r"dask==2000\.1 .* clashes with"):
             local_job(call_of(packaged.version, ()), {"packages": ("dask==2000.1",)})
     finally:
         sys.modules.pop("packaged")
+
+
+def test_a_function_gets_the_variables_of_a_file_which_no_manifest_has(
+    client: LocalJobs, module: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.env"
+    file.write_text("PASSWORD=s3cr3t\n")
+    found = daskjob.submit(module.both_passwords, client=client, workers=1, env_file=str(file))
+    assert found == ["s3cr3t", "s3cr3t"]
+    assert "s3cr3t" not in json.dumps(client.find().manifest["spec"])
+    sent = cluster_submission(
+        call_of(module.both_passwords, []), {"image": "dask:1", "env-file": str(file)}
+    )
+    assert "s3cr3t" not in json.dumps(sent.manifest)
+    (secret,) = sent.owned
+    assert secret["kind"] == "Secret"
+    assert list(secret["data"]) == ["PASSWORD"]
+    with pytest.raises(WrongArgument, match=r"--env-file /no\.env cannot be read: No such file"):
+        local_job(call_of(module.both_passwords, []), {"env-file": "/no.env"})
 
 
 def test_a_script_that_would_submit_itself_again_is_rejected(

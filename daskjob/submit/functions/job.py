@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,22 @@ from daskjob.submit.settings.table import SETTINGS
 if TYPE_CHECKING:
     from daskjob.submit.environment.wanted import Given
     from daskjob.submit.inline_metadata import ScriptText
+    from daskjob.submit.local_packages import Found
 
 #: The settings of a job on this machine.
-LOCAL = ("workers", "threads", "memory", "name", "retries", "deadline", "env")
+LOCAL = ("workers", "threads", "memory", "name", "retries", "deadline", "env", "env-file")
 #: Those about packages, which are installed into the cache.
 LOCAL_PACKAGES = ("packages", "requirements")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCall:
+    """The job of a call on this machine."""
+
+    manifest: Manifest
+    #: The Secret with the variables of a file, if there is one.
+    owned: tuple[Manifest, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def settings_by_key(given: Mapping[str, Any]) -> dict[str, object]:
@@ -97,12 +108,13 @@ def cluster_submission(call: Call, given: Mapping[str, object]) -> Any:
         )
         notes = (*program.notes, *packages.notes, *doubts)
         program = replace(program, notes=notes, environment=packages.manifest())
-        return script_submission(program, settings, versions=versions)
+        variables = _variables(settings.settings.env_file)
+        return script_submission(program, settings, versions=versions, env_file=variables or None)
     except (WrongSettings, UnfitCode, UnfitEnvironment, NoImage, Invalid) as error:
         raise WrongArgument(str(error)) from error
 
 
-def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
+def local_job(call: Call, given: Mapping[str, object]) -> LocalCall:
     """Return the job of a call on this machine.
 
     Raises
@@ -128,7 +140,8 @@ def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
     try:
         script = ScriptText(text, str(call.file), call.file.parent)
         found = settings_here(script, given, environ=os.environ)
-        environment = _local_environment(script, found.given)
+        packages = _local_packages(script, found.given)
+        variables = _variables(found.settings.env_file)
     except (WrongSettings, UnfitEnvironment) as error:
         raise WrongArgument(str(error)) from error
     settings, processors = found.settings, os.cpu_count() or 1
@@ -151,21 +164,41 @@ def local_job(call: Call, given: Mapping[str, object]) -> Manifest:
         set_fields(job, settings.set)
     except WrongSettings as error:
         raise WrongArgument(str(error)) from error
-    if environment:
-        job["spec"]["environment"] = environment
-    return job
+    if packages.environment:
+        job["spec"]["environment"] = packages.environment
+    owned = [_from_secret(job, call.name, variables)] if variables else []
+    return LocalCall(job, tuple(owned), (*found.notes, *packages.notes))
 
 
-def _local_environment(script: ScriptText, given: Given) -> Manifest:
-    """Return ``spec.environment``: what the call's script declares and this Python lacks."""
+def _variables(file: str | None) -> Mapping[str, str]:
+    """Return the variables of a file."""
+    from daskjob.submit.cluster_job.variables import read_env_file
+
+    return read_env_file(file, os.environ) if file else {}
+
+
+def _from_secret(job: Manifest, name: str, variables: Mapping[str, str]) -> Manifest:
+    """Give variables to the runner and the workers, in place; return the Secret that has them."""
+    from daskjob.submit.cluster_job.variables import env_secret, env_secret_name
+
+    secret = env_secret(env_secret_name(name), variables)
+    reference = {"secretRef": {"name": secret["metadata"]["name"]}}
+    spec = job["spec"]
+    for part in (spec["job"], spec["cluster"]["spec"]["worker"]):
+        part["spec"]["containers"][0]["envFrom"] = [reference]
+    return secret
+
+
+def _local_packages(script: ScriptText, given: Given) -> Found:
+    """Return what the call's script declares and this Python lacks."""
+    from daskjob.submit.local_packages import Found, packages_of
     from daskjob.submit.package_hints import may_want_packages
 
     if given.is_empty and not may_want_packages(script.text, script.folder):
-        return {}
-    from daskjob.submit.local_packages import packages_of
+        return Found()
     from daskjob.submit.python_environment import Python
 
-    return packages_of(script, given, Python(sys.executable), os.environ).environment
+    return packages_of(script, given, Python(sys.executable), os.environ)
 
 
 def _python_path(call: Call) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from daskjob.core.errors import WrongType
@@ -67,7 +67,9 @@ def submit(
     call = call_of(function, arguments)
     given = settings_by_key({"workers": workers, **settings})
     if isinstance(client, LocalJobs):
-        return _result(client, local_job(call, given), [])
+        here = local_job(call, given)
+        _report(here.notes)
+        return _result(client, here.manifest, here.owned)
     place = _place(given)
     found = cluster_submission(call, given)
     _report(found.notes)
@@ -93,7 +95,9 @@ async def submit_async(
     call = call_of(function, arguments)
     given = settings_by_key({"workers": workers, **settings})
     if isinstance(client, AsyncLocalJobs):
-        return await _awaited(client, local_job(call, given), [])
+        here = local_job(call, given)
+        _report(here.notes)
+        return await _awaited(client, here.manifest, here.owned)
     place = _place(given)
     found = cluster_submission(call, given)
     _report(found.notes)
@@ -123,13 +127,13 @@ def _report(notes: tuple[str, ...]) -> None:
         logging.getLogger("daskjob").warning(note)
 
 
-def _result(client: JobClient | LocalJobs, job: Manifest, owned: list[Manifest]) -> Any:
+def _result(client: JobClient | LocalJobs, job: Manifest, owned: Sequence[Manifest]) -> Any:
     ref = client.submit(job, owned=owned)
     return client.wait(ref).status.result
 
 
 async def _awaited(
-    client: AsyncJobClient | AsyncLocalJobs, job: Manifest, owned: list[Manifest]
+    client: AsyncJobClient | AsyncLocalJobs, job: Manifest, owned: Sequence[Manifest]
 ) -> Any:
     ref = await client.submit(job, owned=owned)
     return (await client.wait(ref)).status.result
