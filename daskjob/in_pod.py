@@ -135,7 +135,7 @@ class Installer:
         wanted = [Line(line) for line in _without_comments(lines)]
         wanted = [line for line in wanted if line.applies]
         _check_kept(wanted)
-        if not all(line.is_locked for line in wanted):
+        if not all(line.is_locked or line.name in KEPT for line in wanted):
             wanted = self._resolved(wanted)
         wanted = [line for line in wanted if line.name not in KEPT and not line.is_there]
         if wanted:

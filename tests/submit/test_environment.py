@@ -210,9 +210,14 @@ def test_package_that_needs_another_dask_names_the_image_and_uvs_reason(user: Us
     assert "on-old-dask" in message.partition("requirements. ")[2]
 
 
-def test_unknown_image_takes_any_dask_but_never_a_second_one(user: User) -> None:
-    found = user.resolve(block("on-old-dask", "dask==2025.1.0"), target=Target("the image x"))
-    assert pins(found) == ["on-old-dask==1.0"]
+def test_dask_of_an_unknown_image_is_compared_in_its_pods_and_not_installed(user: User) -> None:
+    unknown = Target("the image x")
+    found = user.resolve(block("on-old-dask", "dask[array]==2025.1.0"), target=unknown)
+    assert pins(found) == ["dask==2025.1.0", "on-old-dask==1.0"]
+    alone = user.resolve("", "dask>=2025.1 ; python_version > '3.8'", "distributed", target=unknown)
+    assert alone.manifest() == {"requirements": ['dask>=2025.1 ; python_version > "3.8"']}
+    # Any version will do, so pods need not start with a comparison.
+    assert user.resolve("", "dask", "distributed", target=unknown).manifest() == {}
 
 
 @pytest.mark.parametrize(
@@ -448,6 +453,8 @@ def test_script_with_a_block_or_with_requirements_stands_alone(user: User) -> No
 
 @pytest.mark.usefixtures("project")
 def test_lock_with_another_dask_names_both(user: User) -> None:
+    # Its pods compare it.
+    assert "dask==2026.8.0" in pins(user.resolve(target=Target("the image x", "3.12")))
     target = Target("the image x", "3.12", "2026.9.0", "2026.9.0")
     message = rejected(user, target=target)
     assert message.startswith(f"dask==2026.8.0 ({user.folder / 'uv.lock'}) clashes with the image")

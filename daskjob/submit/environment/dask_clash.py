@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from daskjob.submit.environment.lock_lines import Line
+from daskjob.submit.environment.lock_lines import Line, lock_lines
 from daskjob.submit.environment.requirement_lines import name_of, parsed
 from daskjob.submit.environment.wanted import DASK, Target, UnfitEnvironment, Wanted
 
@@ -39,6 +39,31 @@ def check_lock(lines: Iterable[Line], wanted: Wanted, target: Target) -> None:
         if version and line.version != version:
             origin = ", ".join(wanted.sources)
             raise UnfitEnvironment(_sentence(line.text, origin, line.name, version, target))
+
+
+def for_pods(wanted: Wanted, target: Target) -> list[str]:
+    """Return the requirements of Dask that pods have to compare: the target's is not known here.
+
+    They are never installed. One that any version satisfies is left out.
+    """
+    unknown = [name for name in DASK if not _version(name, target)]
+    found = [_compared(item.text) for item in wanted.requirements if name_of(item.text) in unknown]
+    found += [
+        f"{line.name}=={line.version}"
+        for line in lock_lines("\n".join(wanted.locked))
+        if line.name in unknown and line.version
+    ]
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def _compared(text: str) -> str:
+    """Return a requirement without its extras; empty if any version satisfies it."""
+    found = parsed(text)
+    if found is None or not (found.url or str(found.specifier)):
+        return ""
+    version = f" @ {found.url}" if found.url else str(found.specifier)
+    marker = f" ; {found.marker}" if found.marker else ""
+    return f"{found.name}{version}{marker}"
 
 
 def explained(error: UnfitEnvironment, subject: str, target: Target) -> UnfitEnvironment:

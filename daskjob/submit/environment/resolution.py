@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daskjob.submit.environment.dask_clash import check_lock, check_requirements, explained
+from daskjob.submit.environment.dask_clash import (
+    check_lock,
+    check_requirements,
+    explained,
+    for_pods,
+)
 from daskjob.submit.environment.hash_trimming import trimmed
 from daskjob.submit.environment.indexes import Lookup, lookup, urls_for_pods
 from daskjob.submit.environment.limits import check_limits
@@ -61,7 +66,7 @@ def resolve(
     lines, notes = _lines(wanted, target, environ, seconds)
     check_limits(lines, wanted.subject)
     return Resolved(
-        tuple(map(str, lines)),
+        (*for_pods(wanted, target), *map(str, lines)),
         wanted.requires_python,
         urls,
         indexes.find_links,
