@@ -8,19 +8,12 @@ from dataclasses import dataclass, replace
 from daskjob.core.manifests import Manifest
 from daskjob.submit.environment.given import given_by
 from daskjob.submit.environment.wanted import Given
-from daskjob.submit.inline_metadata import ScriptText, declared
-from daskjob.submit.settings.dask_config import dask_config
+from daskjob.submit.inline_metadata import ScriptText
 from daskjob.submit.settings.items import is_elsewhere
 from daskjob.submit.settings.merge import Merged, merged
-from daskjob.submit.settings.sources import (
-    Places,
-    WrongSettings,
-    flags_layer,
-    project_layer,
-    script_layer,
-    user_layer,
-)
+from daskjob.submit.settings.sources import flags_layer
 from daskjob.submit.settings.table import LOCAL, SETTINGS, UNREPORTED, Settings
+from daskjob.submit.settings_places import script_places
 
 #: What runs instead of what a setting names.
 _INSTEAD = {"image": "this Python runs instead", "code": "the files of this machine run instead"}
@@ -55,14 +48,7 @@ def settings_here(
     WrongSettings
         One of these is wrong.
     """
-    found = declared(script.text) if "# /// script" in script.text else None
-    if found and found.problem:
-        raise WrongSettings(f"{script.subject}: {found.problem}")
-    places = Places(
-        script=script_layer(found.settings, script.subject) if found else None,
-        project=project_layer(script.folder),
-        user=user_layer(dask_config(environ)),
-    )
+    places = script_places(script, environ)
     all_of_them = merged([*places.layers(profile), flags_layer(flags)])
     own = places.user.origin if places.user else ""
     return SettingsHere(_with_threads(all_of_them.settings), tuple(_notes(all_of_them, own)))

@@ -130,7 +130,7 @@ def test_settings_of_the_user_are_the_least_important(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {"daskjob": {"workers": 9, "startup_deadline": "1h", "service_account": "batch"}}
-    for module in ("cli.run_script", "local_settings"):
+    for module in ("cli.run_script", "settings_places"):
         monkeypatch.setattr(f"daskjob.submit.{module}.dask_config", lambda _: own)
     found = wanted()
     assert worker(found)["replicas"] == 3

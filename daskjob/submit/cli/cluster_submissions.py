@@ -24,16 +24,9 @@ from daskjob.submit.cluster_job.cluster import (
     cluster_of_settings,
 )
 from daskjob.submit.cluster_job.image import NoImage, Versions, environment_versions
-from daskjob.submit.settings.dask_config import dask_config
 from daskjob.submit.settings.merge import Merged, merged
-from daskjob.submit.settings.sources import (
-    Places,
-    WrongSettings,
-    default_layer,
-    flags_layer,
-    project_layer,
-    user_layer,
-)
+from daskjob.submit.settings.sources import WrongSettings, default_layer, flags_layer
+from daskjob.submit.settings_places import folder_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +63,7 @@ def wanted_cluster(wanted: Wanted) -> ClusterSubmission:
 
 
 def _submission(wanted: Wanted, original: Manifest | None) -> ClusterSubmission:
-    places = _places()
+    places = folder_places(Path.cwd(), os.environ)
     if original is not None:
         name = wanted.name or str(metadata(original).get("name") or "")
         if not name:
@@ -86,10 +79,6 @@ def _submission(wanted: Wanted, original: Manifest | None) -> ClusterSubmission:
     )
 
 
-def _places() -> Places:
-    return Places(project=project_layer(Path.cwd()), user=user_layer(dask_config(os.environ)))
-
-
 def merged_settings(flags: Mapping[str, object], profile: str = "") -> Merged:
     """Return the settings of all places, without a manifest.
 
@@ -98,7 +87,7 @@ def merged_settings(flags: Mapping[str, object], profile: str = "") -> Merged:
     WrongSettings
         One is wrong.
     """
-    layers = [default_layer(), *_places().layers(profile)]
+    layers = [default_layer(), *folder_places(Path.cwd(), os.environ).layers(profile)]
     return merged([*layers, flags_layer(flags)])
 
 

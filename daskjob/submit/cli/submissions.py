@@ -34,22 +34,13 @@ from daskjob.submit.cluster_job.submission import (
 )
 from daskjob.submit.cluster_job.variables import read_env_file
 from daskjob.submit.environment.wanted import Resolved, UnfitEnvironment
-from daskjob.submit.inline_metadata import ScriptText, declared
+from daskjob.submit.inline_metadata import ScriptText
 from daskjob.submit.notebook import UnfitNotebook
-from daskjob.submit.settings.dask_config import dask_config
 from daskjob.submit.settings.items import is_elsewhere
 from daskjob.submit.settings.merge import Merged, merged
-from daskjob.submit.settings.sources import (
-    Layer,
-    Places,
-    WrongSettings,
-    default_layer,
-    flags_layer,
-    project_layer,
-    script_layer,
-    user_layer,
-)
+from daskjob.submit.settings.sources import Layer, WrongSettings, default_layer, flags_layer
 from daskjob.submit.settings.table import Settings
+from daskjob.submit.settings_places import folder_places, script_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +101,7 @@ def changed_manifest(job: Manifest, given: Given) -> Submission:
     """
     notes = _notes_on(job)
     try:
-        places = Places(project=project_layer(Path.cwd()), user=user_layer(dask_config(os.environ)))
+        places = folder_places(Path.cwd(), os.environ)
         layers = places.profile_layers(given.profile) if given.profile else []
         found = merged([*layers, flags_layer(given.flags)])
         versions = _versions(None)
@@ -147,14 +138,7 @@ def _script(word: str, args: Sequence[str], given: Given, *, module: bool) -> Su
     if way and way.from_stdin:
         way = replace(way, text=sys.stdin.read())
     script = script_text(way) if way else ScriptText("", word, Path.cwd())
-    found = declared(script.text) if "# /// script" in script.text else None
-    if found and found.problem:
-        raise WrongSettings(f"{script.subject}: {found.problem}")
-    places = Places(
-        script=script_layer(found.settings, script.subject) if found else None,
-        project=project_layer(script.folder),
-        user=user_layer(dask_config(os.environ)),
-    )
+    places = script_places(script, os.environ)
     layers: list[Layer] = [default_layer(), *places.layers(given.profile)]
     settings = merged([*layers, flags_layer(given.flags)])
     words = ["-m", word, *args] if module else [word, *args]

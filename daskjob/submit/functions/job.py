@@ -73,28 +73,15 @@ def cluster_submission(call: Call, given: Mapping[str, object]) -> Any:
     from daskjob.submit.cluster_job.submission import script_submission, with_image
     from daskjob.submit.environment.wanted import UnfitEnvironment
     from daskjob.submit.functions.program import function_program
-    from daskjob.submit.inline_metadata import declared
-    from daskjob.submit.settings.dask_config import dask_config
+    from daskjob.submit.inline_metadata import ScriptText
     from daskjob.submit.settings.merge import merged
-    from daskjob.submit.settings.sources import (
-        Places,
-        WrongSettings,
-        default_layer,
-        flags_layer,
-        project_layer,
-        script_layer,
-        user_layer,
-    )
+    from daskjob.submit.settings.sources import WrongSettings, default_layer, flags_layer
+    from daskjob.submit.settings_places import script_places
 
     text = call.file.read_text(encoding="utf-8-sig", errors="replace")
-    found = declared(text) if "# /// script" in text else None
-    places = Places(
-        script=script_layer(found.settings, str(call.file)) if found else None,
-        project=project_layer(call.file.parent),
-        user=user_layer(dask_config(os.environ)),
-    )
     try:
         flags = {"token": secrets.token_hex(16), **given}
+        places = script_places(ScriptText(text, str(call.file), call.file.parent), os.environ)
         settings = merged([default_layer(), *places.layers(), flags_layer(flags)])
         versions = environment_versions(os.environ)
         settings = with_image(settings, versions)
