@@ -166,3 +166,47 @@ def test_setting_in_another_form_is_left_alone() -> None:
     text = "# /// script\n# [tool.daskjob]\n# packages = [\n#     'a',\n# ]\n# ///\n"
     with pytest.raises(WrongSettings, match=r"write it there: packages = \[\"b\"\]"):
         with_block(text, {"packages": ["b"]})
+
+
+@pytest.fixture
+def project(here: Path) -> Path:
+    """A script beside a package in ``src``, of a project with requirements of its own."""
+    (here / "pyproject.toml").write_text(
+        '[project]\nname = "sales"\ndependencies = ["psutil>=1,<99", "humanise-x ~= 4.0", "unused",'
+        ' "dask[array]>=2024", "here @ file:///x"]\n'
+    )
+    package = here / "src" / "salespkg"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from .sums import total\nimport humanise_x\n")
+    (package / "sums.py").write_text(
+        "import psutil, click, dask.dataframe, not_there\n"
+        "try:\n    import fast_one\nexcept ImportError:\n    fast_one = None\n"
+    )
+    (package / "broken.py").write_text("def f(:\n")
+    (here / "sales.py").write_text("import distributed, salespkg, salespkg.broken\n")
+    return here
+
+
+def test_packages_of_the_projects_modules_are_listed_as_the_project_requires_them(
+    project: Path,
+) -> None:
+    done = init("sales.py")
+    assert done.exit_code == 0, done.output
+    found = declared((project / "sales.py").read_text())
+    assert found.requirements == (
+        f"click>={version('click')}",
+        "dask[array,dataframe]>=2024",
+        "distributed",
+        "humanise-x ~= 4.0",
+        "psutil>=1,<99",
+    )
+    [line] = [line for line in done.stderr.splitlines() if "not installed here" in line]
+    assert line.startswith("daskjob: not_there: not installed here, so its package is not known; ")
+    assert "uv.lock" not in done.stderr
+
+
+def test_lock_that_the_block_replaces_is_named(project: Path) -> None:
+    (project / "uv.lock").write_text("version = 1\n")
+    done = init("sales.py")
+    assert f"{project / 'uv.lock'} does not count for sales.py any more" in done.stderr
+    assert "any more" not in init("--workers", "2", "sales.py").stderr

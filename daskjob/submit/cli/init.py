@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import click
 from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
 from daskjob.submit.settings.declaration import Setting
 from daskjob.submit.settings.kinds import Items, Pairs, Whole
+from daskjob.submit.settings.sources import nearest_project
 from daskjob.submit.settings.table import SETTINGS
+from daskjob.submit.source_text import parsed, readable_text
 
 #: About one submission or one user; and what one line of a block does not hold.
 _LEFT_OUT = ("name", "token", "namespace", "context", "groups", "set")
@@ -26,8 +30,9 @@ _LEFT_OUT = ("name", "token", "namespace", "context", "groups", "set")
 def init_command(script: Path, *, only_print: bool, **given: Any) -> None:
     """Write the block `# /// script` of SCRIPT: its packages, and settings of its jobs.
 
-    A new block gets the packages that the script imports, with the versions that are installed here
-    as the oldest ones. Options become settings of the block; in a block that exists, nothing else
+    A new block gets the packages that the script and its project's modules import: as the project's
+    `dependencies` name them, else with the versions that are installed here as the oldest ones.
+    Options become settings of the block; in a block that exists, nothing else
     changes. `daskjob run`, `submit` and `render` read it, and so does `uv run`.
     """
     from daskjob.submit.settings.block_text import with_block
@@ -68,25 +73,84 @@ def _needs(text: str, script: Path) -> tuple[str, tuple[str, ...]]:
     """Return the Python and the packages of a script, from its text and the active environment."""
     from daskjob.submit.cluster_job.image import environment_versions
     from daskjob.submit.environment.imported import imported_packages
-    from daskjob.submit.settings.sources import nearest_project
 
-    folder = script.absolute().parent
-    project = nearest_project(folder)
-    own = [folder, *([project.parent, project.parent / "src"] if project else [])]
+    try:
+        parsed(text)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise click.UsageError(f"{script} cannot be parsed: {error}") from error
+    texts, own = _modules(text, script)
+    project = nearest_project(script.absolute().parent)
     active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX") or ""
     packages = sorted(Path(active).glob("lib/python3.*/site-packages")) if active else []
-    try:
-        found = imported_packages(text, own, packages)
-    except (SyntaxError, ValueError) as error:
-        raise click.UsageError(f"{script} cannot be parsed: {error}") from error
-    if found.unknown:
-        names = ", ".join(found.unknown)
+    required = _required(project) if project else []
+    found = imported_packages(texts, own, packages, required)
+    if unknown := _needed(found.unknown, texts):
         click.echo(
-            f"daskjob: {names}: not installed here, so its package is not known; add it to "
-            "dependencies",
+            f"daskjob: {', '.join(unknown)}: not installed here, so its package is not known; add "
+            "it to dependencies",
+            err=True,
+        )
+    if project and (lock := project.with_name("uv.lock")).is_file():
+        click.echo(
+            f"daskjob: {lock} does not count for {script} any more: a script with a block stands "
+            "alone",
             err=True,
         )
     return f">={environment_versions(os.environ).minor}", found.dependencies
+
+
+def _modules(text: str, script: Path) -> tuple[list[str], Callable[[str], bool]]:
+    """Return the texts of a script and of the modules that are sent with it, and what tells them.
+
+    That is a function: whether a top-level module is one of them, or beside them.
+    """
+    from daskjob.submit.cli.programs import sources_of
+    from daskjob.submit.cli.ways_in import way_in
+    from daskjob.submit.cluster_job.imports import imported
+
+    folder = script.absolute().parent
+    folders = sources_of(way_in(str(script), ()), ()).folders(folder)
+    found = imported([(text, "")], folders)
+    tops = {Path(place).parts[0].partition(".")[0] for place in (*found.files, *found.compiled)}
+    texts = [text, *(readable_text(path.read_bytes()) for path in found.files.values())]
+
+    def is_own(name: str) -> bool:
+        places = [place.path for place in folders if not place.is_hidden(name)]
+        return name in tops or any((place / name).is_dir() for place in places)
+
+    return texts, is_own
+
+
+def _needed(names: Iterable[str], texts: Iterable[str]) -> list[str]:
+    """Return those of some modules that programs cannot do without."""
+    import ast
+
+    from daskjob.submit.cluster_job.doubts import needed_modules
+
+    needed = set()
+    for text in texts:
+        try:
+            needed.update(needed_modules(list(ast.walk(parsed(text)))))
+        except (SyntaxError, ValueError, RecursionError):
+            continue  # Python reports it, when it runs
+    return [name for name in names if name in needed]
+
+
+def _required(project: Path) -> list[str]:
+    """Return the dependencies of a project that pods can install, too."""
+    from daskjob.submit.environment.requirement_lines import requirement
+    from daskjob.submit.environment.wanted import UnfitEnvironment
+
+    try:
+        table = tomllib.loads(project.read_text(encoding="utf-8")).get("project")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.UsageError(f"{project} cannot be read: {error}") from error
+    listed = table.get("dependencies") if isinstance(table, dict) else None
+    found = []
+    for text in listed if isinstance(listed, list) else ():
+        with suppress(UnfitEnvironment):
+            found.append(requirement(str(text), str(project)).text)
+    return found
 
 
 def _value(setting: Setting, given: object) -> object:

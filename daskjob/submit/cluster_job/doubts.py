@@ -78,7 +78,9 @@ def doubts(
             continue
         notes += _clusters(place, nodes)
         notes += [] if is_whole else _computed(place, nodes)
-        missing.update(dict.fromkeys(name for name in _needed(nodes) if not is_here(name, there)))
+        missing.update(
+            dict.fromkeys(name for name in needed_modules(nodes) if not is_here(name, there))
+        )
     for name in [name for name in missing if elsewhere(name)]:
         missing.pop(name)
         notes.append(
@@ -161,7 +163,7 @@ def _computed(place: str, nodes: Iterable[ast.AST]) -> Iterator[str]:
             return
 
 
-def _needed(nodes: Sequence[ast.AST]) -> Iterator[str]:
+def needed_modules(nodes: Sequence[ast.AST]) -> Iterator[str]:
     """Yield the top-level modules that a program imports, but for those that it can do without."""
     optional = {
         id(node) for block in nodes for part in _optional_parts(block) for node in ast.walk(part)

@@ -10,17 +10,11 @@ from daskjob.core.manifests import Manifest, mapping
 from daskjob.submit.cluster_job import parts
 from daskjob.submit.cluster_job.image import image_versions
 from daskjob.submit.environment.given import given_by
-from daskjob.submit.environment.requirement_lines import normalised, requirement
+from daskjob.submit.environment.requirement_lines import distribution_of, requirement
 from daskjob.submit.environment.script import environment_of_script
 from daskjob.submit.environment.sources import with_file, with_given
 from daskjob.submit.environment.wanted import Indexes, Resolved, Target, Wanted
 from daskjob.submit.settings.table import Settings
-
-#: Modules whose distribution has another name.
-_DISTRIBUTIONS = {
-    **{"sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "opencv-python"},
-    **{"PIL": "pillow", "yaml": "pyyaml", "bs4": "beautifulsoup4", "dateutil": "python-dateutil"},
-}
 
 
 def target_of(image: str) -> Target:
@@ -92,5 +86,4 @@ def _of_manifest(environment: Manifest) -> Wanted:
 
 def provides(environment: Resolved, module: str) -> bool:
     """Return whether a package of an environment is likely to have a top-level module."""
-    name = normalised(_DISTRIBUTIONS.get(module, module))
-    return name in environment.names
+    return distribution_of(module) in environment.names

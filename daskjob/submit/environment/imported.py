@@ -1,16 +1,22 @@
-"""The packages that a script imports, as dependencies: by its text and by what is installed."""
+"""The packages that programs import, as dependencies: by their text and by what is installed."""
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from daskjob.submit.environment.requirement_lines import normalised
+from daskjob.submit.environment.requirement_lines import (
+    distribution_of,
+    name_of,
+    normalised,
+    parsed,
+)
 from daskjob.submit.environment.wanted import DASK
+from daskjob.submit.source_text import parsed as tree_of
 
 #: Parts of Dask that need an extra of it.
 _EXTRAS = {"dask.dataframe": "dataframe", "dask.array": "array"}
@@ -18,59 +24,71 @@ _EXTRAS = {"dask.dataframe": "dataframe", "dask.array": "array"}
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What a script imports from packages."""
+    """What programs import from packages."""
 
-    #: Its dependencies: at least the versions that are installed here.
+    #: Their dependencies: as their project requires them, else at least the versions that are
+    #: installed here.
     dependencies: tuple[str, ...] = ()
-    #: Modules that are neither its own nor installed.
+    #: Modules that are neither their own nor of a known package.
     unknown: tuple[str, ...] = ()
 
 
 def imported_packages(
-    text: str, folders: Sequence[Path], packages: Sequence[Path] = ()
+    texts: Sequence[str],
+    own: Callable[[str], bool],
+    packages: Sequence[Path] = (),
+    required: Sequence[str] = (),
 ) -> Imported:
-    """Return what a script imports.
+    """Return what programs import.
 
-    ``folders`` have its own modules; ``packages`` are the site-packages of its environment, by
-    default those of this Python.
+    ``own`` returns whether a top-level module is one of their own; ``packages`` are the
+    site-packages of their environment, by default those of this Python; ``required`` is what their
+    project requires.
 
-    Raises
-    ------
-    SyntaxError
-        The text is no Python.
+    Of a text that is no Python, nothing is known.
     """
-    modules = list(_modules(text))
+    modules = [name for text in texts for name in _modules(text)]
     extras = sorted({_EXTRAS[name] for name in modules if name in _EXTRAS})
-    dask = f"dask[{','.join(extras)}]" if extras else "dask"
     tops = dict.fromkeys(name.partition(".")[0] for name in modules)
-    names = [name for name in tops if not _is_own(name, folders)]
+    names = [name for name in tops if name not in sys.stdlib_module_names and not own(name)]
     known = _distributions(packages)
-    wanted = {
-        normalised(found.metadata["Name"]): found
-        for name in names
-        for found in known.get(name, ())[:1]
-    }
-    listed = sorted(
-        {"dask": dask}.get(name, name) if name in DASK else f"{name}>={found.version}"
-        for name, found in wanted.items()
-    )
-    return Imported(tuple(listed), tuple(name for name in names if name not in known))
+    listed: dict[str, list[str]] = {}
+    unknown = []
+    for name in names:
+        there = next(iter(known.get(name, ())), None)
+        distribution = normalised(there.metadata["Name"]) if there else distribution_of(name)
+        lines = [line for line in required if name_of(line) == distribution]
+        if not lines and there is None:
+            unknown.append(name)
+        elif distribution in DASK:
+            lines = [_of_dask(distribution, lines, extras if distribution == "dask" else [])]
+        elif not lines and there is not None:
+            lines = [f"{distribution}>={there.version}"]
+        listed[distribution] = lines
+    found = sorted(line for lines in listed.values() for line in lines)
+    return Imported(tuple(found), tuple(unknown))
+
+
+def _of_dask(name: str, lines: Sequence[str], extras: Sequence[str]) -> str:
+    """Return the requirement of a part of Dask, with the extras that programs need."""
+    found = parsed(lines[0]) if len(lines) == 1 else None
+    wanted = sorted({*extras, *(found.extras if found else ())})
+    shown = f"{name}[{','.join(wanted)}]" if wanted else name
+    return f"{shown}{found.specifier}" if found and not found.url else shown
 
 
 def _modules(text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+    try:
+        tree = tree_of(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return  # Python reports it, when it runs
+    for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
                 yield from (alias.name for alias in names)
             case ast.ImportFrom(module=str(module), names=names, level=0):
                 yield module
                 yield from (f"{module}.{alias.name}" for alias in names)
-
-
-def _is_own(name: str, folders: Iterable[Path]) -> bool:
-    return name in sys.stdlib_module_names or any(
-        (folder / f"{name}.py").is_file() or (folder / name).is_dir() for folder in folders
-    )
 
 
 def _distributions(packages: Sequence[Path]) -> dict[str, list[Distribution]]:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 _REMOTE = re.compile(r"(?:git\+|hg\+|svn\+|bzr\+)?(?:https?|ssh|git)://", re.IGNORECASE)
 _LOCAL = re.compile(r"\.{0,2}/|~|file:|\.\.?$|[^\s@=<>!~;]*\.(?:whl|zip|tar\.\w+)(?:\s|$)")
 _HASH = re.compile(r"\s--hash[= ](\w+:[0-9a-fA-F]+)")
+#: Modules whose distribution has another name.
+_DISTRIBUTIONS = {
+    **{"sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "opencv-python"},
+    **{"PIL": "pillow", "yaml": "pyyaml", "bs4": "beautifulsoup4", "dateutil": "python-dateutil"},
+}
 _PIN = re.compile(r"===?\s*[^\s,*;]+")
 
 
@@ -26,6 +31,11 @@ def name_of(text: str) -> str:
 def normalised(name: str) -> str:
     """Return a name as indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def distribution_of(module: str) -> str:
+    """Return the normalised name of the distribution that is likely to have a top-level module."""
+    return normalised(_DISTRIBUTIONS.get(module, module))
 
 
 def requirement(text: str, origin: str) -> Requirement:
