@@ -257,11 +257,39 @@ def test_markers_of_the_targets_python_decide(user: User) -> None:
     assert pins(user.resolve(text)) == ["base==2.5"]
 
 
-def test_unknown_package_and_version_are_uvs_words(user: User) -> None:
-    message = rejected(user, "", "no-such-thing")
-    assert message.startswith("the packages of sums.py cannot be installed together: ")
-    assert "no-such-thing was not found in the package registry" in message
-    assert "tiny==9" in rejected(user, "", "tiny==9")
+def test_unknown_package_is_one_sentence_with_the_index_and_who_asks(user: User) -> None:
+    user.environ["UV_DEFAULT_INDEX"] = user.index.url.replace("//", "//me:pw@")
+    index = f"the index {user.index.url}"
+    assert rejected(user, block("No_such-thing>=2", "tiny"), "tiny") == (
+        f"no-such-thing>=2 (dependencies of sums.py): there is no such package in {index}; check "
+        "its name, or name an index that has it: extra-index-url"
+    )
+    # On other systems, or Pythons, uv has other words for it.
+    message = rejected(user, "", "gone; python_version >= '3.13'")
+    assert message == f"gone (--with): {index} has no version of it; check its name"
+
+
+def test_unknown_version_is_one_sentence_with_those_that_there_are(user: User) -> None:
+    index = f"the index {user.index.url}"
+    assert rejected(user, "", "tiny==9").startswith(
+        f"tiny==9 (--with): {index} has no such version"
+    )
+    assert rejected(user, "", "tiny>=9") == (
+        f"tiny>=9 (--with): {index} has no such version: only tiny<=2.0 is available"
+    )
+    assert rejected(user, "", "tiny>1.0,<2").endswith(
+        "has no such version: only the following versions of tiny are available: tiny<=1.0, tiny>=2"
+    )
+
+
+def test_packages_that_exclude_each_other_are_uvs_sentences_alone(user: User) -> None:
+    message = rejected(user, "", "tiny==2.0; python_version >= '3.13'", "base<2")
+    start, _, rest = message.partition(": Because ")
+    assert start == "the packages of sums.py cannot be installed together"
+    assert "you require base<2" in rest
+    assert rest.endswith(" are unsatisfiable. Change the requirements")
+    # Not those about a project of uv, which nobody has here.
+    assert not re.search(r"split|markers|\{|requires-python|active Python", message)
 
 
 @pytest.mark.parametrize(

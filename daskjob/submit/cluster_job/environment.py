@@ -53,6 +53,7 @@ def with_packages(
     given = given_by(settings)
     if given.is_empty:
         return manifest, ()
+    from daskjob.submit.environment.not_there import naming_origins
     from daskjob.submit.environment.resolution import resolve
 
     changed: Manifest = copy.deepcopy(manifest)
@@ -61,7 +62,8 @@ def with_packages(
         wanted = with_file(wanted, given.requirements, environ)
     wanted = with_given(wanted, given)
     image = settings.image or str(parts.runner(changed["spec"]).container.get("image") or "")
-    found = resolve(wanted, target=target_of(image), environ=environ)
+    with naming_origins(wanted):
+        found = resolve(wanted, target=target_of(image), environ=environ)
     changed["spec"]["environment"] = found.manifest()
     return changed, found.notes
 

@@ -78,7 +78,7 @@ def lookup(indexes: Indexes, environ: Mapping[str, str]) -> Lookup:
     """Return how uv is asked here for what pods will find in some indexes."""
     pip, is_uv_set = _pip(environ), _has_uv_indexes(environ)
     found = dict(environ)
-    known = [pip.index_url, *pip.extra, *_uv_urls(environ)]
+    known = [pip.index_url, *pip.extra, *uv_urls(environ)]
     configured = Indexes() if is_uv_set else Indexes(pip.index_url, pip.extra)
     first = _with_login(indexes.index_url, known) or configured.index_url
     if first:
@@ -134,7 +134,8 @@ def _with_login(url: str, known: list[str]) -> str:
     return next(same, url) if url else ""
 
 
-def _uv_urls(environ: Mapping[str, str]) -> list[str]:
+def uv_urls(environ: Mapping[str, str]) -> list[str]:
+    """Return the indexes that variables of uv name, which may have logins."""
     words = " ".join(environ.get(name, "") for name in _UV_INDEXES).split()
     # ``name=URL`` names an index.
     return [word[word.find("=http") + 1 :] if "=http" in word else word for word in words]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from daskjob.submit.environment.installed import installed_in
 from daskjob.submit.environment.lock_lines import lock_lines
+from daskjob.submit.environment.not_there import naming_origins
 from daskjob.submit.environment.python_version import check_python
 from daskjob.submit.environment.resolution import resolve
 from daskjob.submit.environment.sources import wanted_by
@@ -57,7 +58,8 @@ def environment_of_run(
         return Resolved(notes=wanted.notes, sources=wanted.sources)
     wanted = _with_links_here(wanted)
     try:
-        return resolve(wanted, target=there.target, environ=environ)
+        with naming_origins(wanted):
+            return resolve(wanted, target=there.target, environ=environ)
     except IndexUnreachable:
         # The cache of uv may know what the index said before, also what is too old otherwise.
         try:

@@ -33,6 +33,8 @@ def environment_of_script(
     if wanted.is_empty:
         return Resolved(notes=wanted.notes)
     # Most scripts declare nothing; resolving takes as long to import as `render` to run.
+    from daskjob.submit.environment.not_there import naming_origins
     from daskjob.submit.environment.resolution import resolve
 
-    return resolve(wanted, target=target, environ=environ)
+    with naming_origins(wanted):
+        return resolve(wanted, target=target, environ=environ)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from daskjob.core.messages import cut
+from daskjob.submit.environment.not_there import NO_SOLUTION, no_solution
 from daskjob.submit.environment.wanted import (
     OTHER_WAYS,
     IndexUnreachable,
@@ -97,7 +98,7 @@ def run_uv(
         variables["UV_NO_CACHE"] = "1"
         done = done_with(variables)
     if done.returncode != 0:
-        raise _failure(done.stderr, subject, other_ways)
+        raise _failure(done.stderr, subject, other_ways, variables)
     return done.stdout
 
 
@@ -127,7 +128,9 @@ def last_lines(stderr: str) -> str:
     return cut(hidden("; ".join(wanted[-_LINES:])), 1200).rstrip(".")
 
 
-def _failure(stderr: str, subject: str, other_ways: str) -> UnfitEnvironment | NotResolved:
+def _failure(
+    stderr: str, subject: str, other_ways: str, variables: Mapping[str, str]
+) -> UnfitEnvironment | NotResolved:
     text, said = stderr.lower(), last_lines(stderr)
     if any(mark in text for mark in _LOGIN):
         return NotResolved(
@@ -141,9 +144,6 @@ def _failure(stderr: str, subject: str, other_ways: str) -> UnfitEnvironment | N
             f"can be reached; without one, {other_ways}",
             said,
         )
-    if "no solution found" in text:
-        return UnfitEnvironment(
-            f"the packages of {subject} cannot be installed together: {said}. "
-            "Change the requirements"
-        )
+    if NO_SOLUTION in text:
+        return no_solution(stderr, subject, variables)
     return UnfitEnvironment(f"uv did not resolve the packages of {subject}: {said or 'no output'}")

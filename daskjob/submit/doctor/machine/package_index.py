@@ -8,6 +8,7 @@ from pathlib import Path
 from daskjob.submit.doctor.finding import Finding, ok, skipped, warning
 from daskjob.submit.environment.given import given_by
 from daskjob.submit.environment.indexes import first_index
+from daskjob.submit.environment.not_there import NotThere
 from daskjob.submit.environment.resolution import resolve
 from daskjob.submit.environment.uv import INSTALL
 from daskjob.submit.environment.wanted import (
@@ -29,8 +30,6 @@ _SMALL = "packaging"
 SECONDS = 5.0
 #: What the cache of uv knows is no answer; and one refused connection is enough.
 _AFRESH = {"UV_NO_CACHE": "1", "UV_HTTP_RETRIES": "0"}
-#: What uv says of a package that an index does not have.
-_HAS_NOT = "was not found in the package registry"
 _OTHER_WAYS = (
     "only jobs whose packages are not in their image need one. A mirror that answers: --index-url "
     "URL, or index-url in [tool.daskjob]. No index at all: wheels from a PVC, --mount "
@@ -54,11 +53,11 @@ def package_index(uv: str, folder: Path, environ: Mapping[str, str]) -> Finding:
         _ask(indexes, environ)
     except NotResolved as error:
         return warning(CHECK, f"{name} is of no use from here: {error.reason}", _OTHER_WAYS)
-    except UnfitEnvironment as error:
-        if _HAS_NOT not in str(error):
-            return warning(CHECK, f"{name} is of no use from here: {error}", _OTHER_WAYS)
+    except NotThere:
         text = f"{name} answers, and does not have {_SMALL}, which Dask needs"
         return warning(CHECK, text, "look whether the URL is right; many end with /simple")
+    except UnfitEnvironment as error:
+        return warning(CHECK, f"{name} is of no use from here: {error}", _OTHER_WAYS)
     return ok(CHECK, f"{name} answers from here")
 
 
