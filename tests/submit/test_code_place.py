@@ -127,10 +127,14 @@ def test_repository_that_cannot_be_read_is_an_error_with_gits_reason(
     repository: Repository,
 ) -> None:
     repository.folder.rename(repository.folder.with_name("gone"))
-    with pytest.raises(
-        UnfitCode, match=rf"git cannot read {URL}: .*; name the full commit: --code"
-    ):
+    with pytest.raises(UnfitCode) as caught:
         code_place(f"git+{URL}@main", "", repository.environ)
+    assert str(caught.value).startswith(f"git cannot read {URL}: ")
+    # A wrong URL or a missing connection is more frequent than what only pods reach.
+    assert str(caught.value).endswith(
+        f"; check the URL, the connection and your login: git ls-remote {URL}. If only the pods "
+        f"reach it, name the full commit: --code git+{URL}@COMMIT; their image needs git"
+    )
 
 
 def test_git_that_is_missing_or_does_not_answer_is_an_error(
@@ -148,7 +152,7 @@ def test_git_that_is_missing_or_does_not_answer_is_an_error(
     slow.chmod(0o755)
     monkeypatch.setattr(module, "GIT_SECONDS", 0.2)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(UnfitCode, match=r"did not answer git within 0.2 s"):
+    with pytest.raises(UnfitCode, match=r"did not answer git within 0.2 s; check the URL"):
         code_place(f"git+{URL}@main", "", os.environ)
 
 

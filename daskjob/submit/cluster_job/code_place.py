@@ -147,6 +147,10 @@ def _commit_of(place: GitPlace, environ: Mapping[str, str]) -> str:
     ssh = environ.get("GIT_SSH_COMMAND", "ssh") + " -o BatchMode=yes"
     quiet = {**environ, "GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": ssh, "LC_ALL": "C"}
     hint = f"name the full commit: --code git+{place.url}@COMMIT"
+    advice = (
+        f"check the URL, the connection and your login: git ls-remote {place.url}. If only the "
+        f"pods reach it, {hint}; their image needs git"
+    )
     try:
         found = subprocess.run(
             command,
@@ -161,10 +165,12 @@ def _commit_of(place: GitPlace, environ: Mapping[str, str]) -> str:
     except FileNotFoundError as error:
         raise UnfitCode(f"there is no git here to resolve {place.ref!r}; {hint}") from error
     except subprocess.TimeoutExpired as error:
-        raise UnfitCode(f"{place.url} did not answer git within {GIT_SECONDS} s; {hint}") from error
+        raise UnfitCode(
+            f"{place.url} did not answer git within {GIT_SECONDS} s; {advice}"
+        ) from error
     if found.returncode:
         last = (found.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UnfitCode(f"git cannot read {place.url}: {last}; {hint}")
+        raise UnfitCode(f"git cannot read {place.url}: {last}; {advice}")
     return _chosen(place, found.stdout, hint)
 
 
