@@ -222,6 +222,19 @@ def test_delete_skips_running_jobs_unless_forced(daskjob: Daskjob, jobs: InMemor
     assert daskjob("delete", "--all").stderr == f"{jobs.place.empty}\n"
 
 
+def test_delete_takes_each_named_job_that_it_can_and_reports_each_other_one(
+    daskjob: Daskjob, jobs: InMemoryJobs
+) -> None:
+    done = daskjob("delete", "nope", "busy", "sums", "sums", "failing")
+    assert done.stdout == "sums deleted\nfailing deleted\n"
+    assert isinstance(done.exception, Conflict)
+    assert str(done.exception) == "busy is still running; cancel it first, or use --force"
+    [missing] = done.stderr.splitlines()
+    assert missing.startswith("daskjob: ")
+    assert "nope" in missing
+    assert [job.name for job in jobs.list()] == ["busy"]
+
+
 @pytest.mark.parametrize(
     ("command", "suspended", "named"),
     [("suspend", (), "busy"), ("suspend", ("busy",), "late"), ("resume", ("busy",), "busy")],

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from daskjob.core.dask import losses_of
-from daskjob.core.errors import Conflict, NotFound, Timeout
+from daskjob.core.errors import Conflict, DaskJobError, NotFound, Timeout
 from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, integer, mapping, object_ref
@@ -444,9 +444,10 @@ def delete_command(
 ) -> None:
     """Delete jobs with their logs and reports.
 
-    The name of a script, and a name that several runs have, refer to the newest of them. --all is
-    about this machine, or with -n about a namespace. A job that was submitted from here and is gone
-    loses its record.
+    The name of a script, and a name that several runs have, refer to the newest of them. Of several
+    jobs, each one that can be is deleted, and each other one is an error. --all is about this
+    machine, or with -n about a namespace. A job that was submitted from here and is gone loses its
+    record.
     """
     if not names_ and not everything:
         raise click.UsageError("name the jobs to delete, or use --all")
@@ -455,25 +456,45 @@ def delete_command(
         return
     if everything:
         jobs = of_this_machine(jobs)
+        _delete_all(jobs, force=force)
     else:
-        names_ = _without_gone(jobs, names_)
-    found = [("", job) for job in jobs.list()] if everything else _named(jobs, names_)
+        _delete_named(jobs, names_, force=force)
+
+
+def _delete_all(jobs: Jobs, *, force: bool) -> None:
+    """Delete the jobs of a place; those that run stay, unless forced."""
+    found = jobs.list()
     running: list[str] = []
+    for job in found:
+        try:
+            _delete(jobs, job, force=force)
+            click.echo(f"{job.name} deleted")
+        except StillRunning:
+            running.append(job.name)
+    _report_kept(jobs, running, any_deleted=len(running) < len(found))
+
+
+def _delete_named(jobs: Jobs, names_: Iterable[str], *, force: bool) -> None:
+    """Delete jobs, as kubectl does: each one that can be; each other one is an error."""
+    found, failures = _to_delete(jobs, names_)
     for name, job in found:
         try:
-            # A job that another command deletes is not an error.
-            with contextlib.suppress(NotFound):
-                jobs.delete(job.ref, force=force)
-            _forget_deleted(job.ref)
-        except StillRunning as error:
-            if not everything:
-                text = f"{job.name} is still running; cancel it first, or use --force"
-                raise Conflict(text) from error
-            running.append(job.name)
-            continue
-        click.echo(f"{job.name} deleted{_which(of_this_machine(jobs), name, job)}")
-    if everything:
-        _report_kept(jobs, running, any_deleted=len(running) < len(found))
+            _delete(jobs, job, force=force)
+            click.echo(f"{job.name} deleted{_which(of_this_machine(jobs), name, job)}")
+        except StillRunning:
+            text = f"{job.name} is still running; cancel it first, or use --force"
+            failures.append(Conflict(text))
+    for failure in failures[:-1]:
+        click.echo(f"daskjob: {failure}", err=True)
+    if failures:
+        raise failures[-1]
+
+
+def _delete(jobs: Jobs, job: Job, *, force: bool) -> None:
+    # A job that another command deletes is not an error.
+    with contextlib.suppress(NotFound):
+        jobs.delete(job.ref, force=force)
+    _forget_deleted(job.ref)
 
 
 def _report_kept(jobs: Jobs, running: list[str], *, any_deleted: bool) -> None:
@@ -514,21 +535,29 @@ def _forget_deleted(ref: JobRef) -> None:
             records.remove(record)
 
 
-def _without_gone(jobs: Jobs, names_: Iterable[str]) -> tuple[str, ...]:
-    """Delete the records of jobs that are gone already; return the names of the others."""
-    if not is_mine(jobs):
-        return tuple(names_)
-    from daskjob.submit.records.my_jobs import Gone
+def _to_delete(
+    jobs: Jobs, names_: Iterable[str]
+) -> tuple[list[tuple[str, Job]], list[DaskJobError]]:
+    """Return the jobs with their names, and why others cannot be deleted.
 
-    left = []
+    Of those that are gone already, the records are deleted.
+    """
+    from daskjob.submit.records.my_jobs import Ambiguous, Gone
+
+    # One that is named twice is there only once.
+    found: dict[JobRef, tuple[str, Job]] = {}
+    failures: list[DaskJobError] = []
     for name in names_:
         try:
-            jobs.find(name)
-            left.append(name)
-        except Gone as gone:
-            jobs.records.remove(gone.record)
-            click.echo(f"{gone.record.name} deleted: it was gone from {gone.record.where}")
-    return tuple(left)
+            job = jobs.find(name)
+            found.setdefault(job.ref, (name, job))
+        except (Ambiguous, NotFound) as error:
+            if not (isinstance(error, Gone) and is_mine(jobs)):
+                failures.append(error)
+                continue
+            jobs.records.remove(error.record)
+            click.echo(f"{error.record.name} deleted: it was gone from {error.record.where}")
+    return list(found.values()), failures
 
 
 def _named(jobs: Jobs, names_: Iterable[str]) -> list[tuple[str, Job]]:
