@@ -292,6 +292,29 @@ def test_more_than_8_mib_are_rejected_with_the_alternatives(project: Path, sent:
     assert "A .daskjobignore leaves files out; --code git+URL@COMMIT" in message
 
 
+def test_large_file_that_was_asked_for_is_rejected_with_what_helps_with_a_file(
+    project: Path, sent: Sent
+) -> None:
+    (project / "big.bin").write_bytes(os.urandom(9 * 1024 * 1024))
+    message = sent.fails(*IMAGE, "--yes", "--file", "big.bin", "scripts/train.py")
+    assert "carries up to 8,192 KiB compressed; the largest: big.bin 9,216 KiB" in message
+    for way in ("--mount pvc:CLAIM:/path", "a URL or an object store", "--image IMAGE"):
+        assert way in message
+    assert ".daskjobignore" not in message
+
+
+def test_data_that_the_code_names_and_git_ignores_is_one_note_with_what_helps(
+    project: Path,
+) -> None:
+    write(project / ".gitignore", "data/\nREADME.md\n")
+    *_, done = rendered("--code", ".", "scripts/train.py")
+    lines = [line for line in done.stderr.splitlines() if "not sent" in line]
+    assert lines == [
+        "daskjob: not sent, ignored: data/ (the code names data/table.csv: scripts/train.py, "
+        "line 2), README.md (--file sends one, .daskjobignore replaces .gitignore)"
+    ]
+
+
 def test_small_code_is_sent_after_the_job_without_a_question(project: Path, sent: Sent) -> None:
     del project
     done = sent.command(*IMAGE, "--code", ".", "scripts/train.py")

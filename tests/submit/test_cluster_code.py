@@ -489,7 +489,7 @@ def test_file_that_cannot_be_read_or_sent_is_an_error_that_names_it(tmp_path: Pa
     huge = tmp_path / "huge.bin"
     with huge.open("wb") as file:
         file.truncate(70 * 2**20)
-    with pytest.raises(UnfitCode, match=r"1 files have 70.0 MiB, and .* huge.bin 70.0 MiB"):
+    with pytest.raises(UnfitCode, match=r"1 file has 70.0 MiB, and .* huge.bin 70.0 MiB"):
         read_code({"huge.bin": huge})
     wrong = Path(os.fsdecode(b"caf\xe9.py"))
     with pytest.raises(UnfitCode, match=r"is not UTF-8; rename it"):

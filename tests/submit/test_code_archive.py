@@ -108,7 +108,7 @@ def test_files_that_cannot_be_code_are_rejected_before_they_are_compressed(
 
     monkeypatch.setattr(archive, "_compressed", never)
     monkeypatch.setattr(archive, "MOST_UNPACKED_BYTES", 1000)
-    with pytest.raises(UnfitCode, match="have 1 KiB, and a job carries"):
+    with pytest.raises(UnfitCode, match="1 file has 1 KiB, and a job carries"):
         packed({"a": b"x" * 1025})
 
 

@@ -12,7 +12,7 @@ import hashlib
 import io
 import lzma
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,8 +44,35 @@ ALTERNATIVES = (
 )
 
 
+#: What helps with files that were asked for one by one.
+_OF_FILES = (
+    "--file is for small files. Where else the job reads them from: a volume, --mount "
+    "pvc:CLAIM:/path; a URL or an object store, which the script opens; or an image that has them, "
+    "--image IMAGE"
+)
+
+
 class UnfitCode(DaskJobError):
     """Code that cannot be sent with the job: wrong usage, and nothing was started."""
+
+
+class TooLarge(UnfitCode):
+    """More code than a job carries."""
+
+    def __init__(self, sizes: Mapping[str, int], found: str, asked: Collection[str] = ()) -> None:
+        """Name the numbers, the largest files, and the alternatives.
+
+        ``asked`` are the places of files that were asked for one by one.
+        """
+        is_asked = max(sizes, key=lambda path: sizes[path]) in asked
+        helps = _OF_FILES if is_asked else f"A .daskjobignore leaves files out; {ALTERNATIVES}"
+        files = "1 file has" if len(sizes) == 1 else f"{len(sizes):,} files have"
+        super().__init__(
+            f"the code's {files} {found}, and a job carries up to {in_kib(MOST_BYTES)} "
+            f"compressed; the largest: {_largest(sizes)}. {helps}"
+        )
+        self.sizes = sizes
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -126,12 +153,10 @@ def packed(files: Mapping[str, bytes], programs: Iterable[str] = ()) -> Archive:
     sizes = {path: len(data) for path, data in files.items()}
     total = sum(sizes.values())
     if total > MOST_UNPACKED_BYTES:
-        raise UnfitCode(too_large(sizes, f"have {in_kib(total)}"))
+        raise TooLarge(sizes, in_kib(total))
     archive = Archive(_compressed(files, frozenset(programs)), sizes)
     if len(archive.data) > MOST_BYTES:
-        raise UnfitCode(
-            too_large(sizes, f"have {in_kib(total)}, {in_kib(len(archive.data))} compressed")
-        )
+        raise TooLarge(sizes, f"{in_kib(total)}, {in_kib(len(archive.data))} compressed")
     return archive
 
 
@@ -148,15 +173,6 @@ def _compressed(files: Mapping[str, bytes], programs: frozenset[str]) -> bytes:
             member.mode = _PROGRAM if path in programs else _FILE
             tar.addfile(member, io.BytesIO(files[path]))
     return target.getvalue()
-
-
-def too_large(sizes: Mapping[str, int], found: str) -> str:
-    """Return the message about too much code, with the largest files and the alternatives."""
-    return (
-        f"the code's {len(sizes):,} files {found}, and a job carries up to "
-        f"{in_kib(MOST_BYTES)} compressed; the largest: {_largest(sizes)}. "
-        f"A .daskjobignore leaves files out; {ALTERNATIVES}"
-    )
 
 
 def _largest(sizes: Mapping[str, int]) -> str:

@@ -22,10 +22,10 @@ from daskjob.core.spec.job import FILES_LIMIT, FILES_LIMIT_BYTES, MOST_FILES
 from daskjob.submit.cluster_job.archive import (
     MOST_UNPACKED_BYTES,
     Archive,
+    TooLarge,
     UnfitCode,
     in_kib,
     packed,
-    too_large,
 )
 
 _PLAIN = re.compile(r"[-._a-zA-Z0-9]{1,200}")
@@ -196,7 +196,7 @@ def _check_sizes(paths: Mapping[str, Path]) -> None:
             raise UnfitCode(f"{path} cannot be read: {error.strerror}") from error
     total = sum(sizes.values())
     if total > MOST_UNPACKED_BYTES:
-        raise UnfitCode(too_large(sizes, f"have {in_kib(total)}"))
+        raise TooLarge(sizes, in_kib(total))
 
 
 def _read(path: Path) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -70,6 +70,13 @@ class Contents:
     #: What was left out; a folder's path ends with ``/``.
     left_out: dict[str, Reason] = field(default_factory=dict)
 
+    def left_out_with(self, place: str) -> str:
+        """Return what was left out and has a path: itself, or a folder; empty if it was not."""
+        return next(
+            (out for out in self.left_out if out == place or _has_some(out, [place])),
+            "",
+        )
+
     def of(self, reason: Reason) -> list[str]:
         """Return what was left out for a reason."""
         return [path for path, why in self.left_out.items() if why is reason]
@@ -99,20 +106,30 @@ _SAID = {
 }
 
 
-def notes_on(contents: Contents, sent: Iterable[str]) -> list[str]:
-    """Return notes on what was left out and is not sent for another reason."""
+def notes_on(
+    contents: Contents, sent: Iterable[str], named: Mapping[str, Iterable[str]] | None = None
+) -> list[str]:
+    """Return notes on what was left out and is not sent for another reason.
+
+    ``named`` is what the code names of it, by the paths that were left out.
+    """
     others = set(sent)
+    used = named or {}
     notes = []
     for reason, (what, remedy) in _SAID.items():
-        found = [
-            f"{path} (but for what is imported)" if _has_some(path, others) else path
-            for path in contents.of(reason)
-            if path not in others
-        ]
+        left = [path for path in contents.of(reason) if path not in others]
+        # What the code needs comes first, before the list is cut.
+        found = [_shown(path, others, used) for path in sorted(left, key=lambda p: p not in used)]
         if found:
             more = f" and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
             notes.append(f"not sent, {what}: {', '.join(found[:_LISTED])}{more} ({remedy})")
     return notes
+
+
+def _shown(path: str, sent: Iterable[str], named: Mapping[str, Iterable[str]]) -> str:
+    if path in named:
+        return f"{path} (the code names {'; '.join(named[path])})"
+    return f"{path} (but for what is imported)" if _has_some(path, sent) else path
 
 
 def _has_some(folder: str, places: Iterable[str]) -> bool:

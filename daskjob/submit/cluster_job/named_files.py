@@ -6,6 +6,7 @@ import ast
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -21,27 +22,51 @@ _NAMED = 5
 _LOOKED_AT = 100
 
 
-def unsent_files(texts: Mapping[Path, str], here: Path, sent: Collection[Path]) -> list[str]:
-    """Return a note on files that programs name, that are here, and that are not sent.
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A file of this machine, or a pattern of files, that a program names."""
+
+    name: str
+    #: The program and the line.
+    place: str
+    #: The first file that is not sent.
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.place})"
+
+
+def unsent_files(
+    texts: Mapping[Path, str], here: Path, sent: Collection[Path]
+) -> Collection[Named]:
+    """Return the files that programs name, that are here, and that are not sent.
 
     ``texts`` are the programs by their files; ``here`` is the folder in which the user is.
     """
     known = {os.path.realpath(path) for path in (*texts, *sent)}
-    found: dict[str, str] = {}
+    found: dict[str, Named] = {}
     for program, text in texts.items():
         for name, line in _names(text):
             for folder in (here, program.parent):
-                if any(os.path.realpath(path) not in known for path in _files(folder, name)):
+                files = (
+                    path for path in _files(folder, name) if os.path.realpath(path) not in known
+                )
+                if (path := next(files, None)) is not None:
                     shown = name if os.path.isabs(name) else os.path.relpath(folder / name, here)
                     at = f"{os.path.relpath(program, here)}, line {line}"
-                    found.setdefault(shown, f"{shown} ({at})")
+                    found.setdefault(shown, Named(shown, at, path))
+    return found.values()
+
+
+def notes_on_named(found: Collection[Named]) -> list[str]:
+    """Return a note on files that programs name and that are not sent."""
     if not found:
         return []
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return [
-        f"named in the code, here, and not sent: {', '.join([*found.values()][:_NAMED])}{more}. If "
-        "the job reads them: --file NAME or --code DIR sends them, --mount pvc:CLAIM:/path is for "
-        "data"
+        "named in the code, here, and not sent: "
+        f"{', '.join(map(str, [*found][:_NAMED]))}{more}. If the job reads them: --file NAME or "
+        "--code DIR sends them, --mount pvc:CLAIM:/path is for data"
     ]
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from daskjob.submit.cluster_job.archive import UnfitCode
+from daskjob.submit.cluster_job.archive import TooLarge, UnfitCode
 from daskjob.submit.cluster_job.code import HERE, Code, below, read_code
-from daskjob.submit.cluster_job.folder import LARGEST_FILE, contents_of, notes_on
+from daskjob.submit.cluster_job.folder import LARGEST_FILE, Contents, contents_of, notes_on
 from daskjob.submit.cluster_job.imports import Folder, Imported, imported
 from daskjob.submit.cluster_job.layout import Layout
-from daskjob.submit.cluster_job.named_files import unsent_files
+from daskjob.submit.cluster_job.named_files import notes_on_named, unsent_files
 from daskjob.submit.script_folder import first_folder
 from daskjob.submit.source_text import readable_text, source_text
 
@@ -209,16 +209,20 @@ class _Sending:
         asked = self._asked_places()
         _check_apart(imports, asked)
         compiled, notes = self._compiled()
-        whole, left_out = self._whole({**imports, **compiled, **asked})
+        contents = contents_of(self.sources.whole) if self.sources.whole else Contents()
+        whole = contents.files
         _check_apart({**imports, **compiled, **asked}, whole)
         found = {**compiled, **whole, **imports, **asked}
         folders = [folder.path for folder in self.sources.folders(self.folder)]
-        code = read_code(
-            found,
-            {self.word(self.text[0]).path: self.text[1]} if self.text else {},
-            python_paths=self.layout.python_paths(folders, found),
-            programs=_programs({**whole, **asked}),
-        )
+        try:
+            code = read_code(
+                found,
+                {self.word(self.text[0]).path: self.text[1]} if self.text else {},
+                python_paths=self.layout.python_paths(folders, found),
+                programs=_programs({**whole, **asked}),
+            )
+        except TooLarge as error:
+            raise TooLarge(error.sizes, error.found, asked) from error
         is_asked = bool(asked) or self.sources.whole is not None
         return replace(
             program,
@@ -226,8 +230,8 @@ class _Sending:
             folder=self._working_folder() if is_asked else None,
             texts=self._texts(),
             notes=(
-                *(*program.notes, *left_out, *notes, *self._elsewhere(asked, code.root)),
-                *self._named(found.values()),
+                *(*program.notes, *notes, *self._elsewhere(asked, code.root)),
+                *self._left_out(contents, {**imports, **compiled, **asked}, found.values()),
             ),
         )
 
@@ -248,13 +252,6 @@ class _Sending:
                 "image has them made for it)"
             )
         return small, notes
-
-    def _whole(self, others: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
-        whole = self.sources.whole
-        if whole is None:
-            return {}, []
-        contents = contents_of(whole)
-        return contents.files, notes_on(contents, others)
 
     def _asked_places(self) -> dict[str, Path]:
         found: dict[str, Path] = {}
@@ -287,10 +284,23 @@ class _Sending:
             if base and not any(path.is_relative_to(folder) for folder in (base, Path.cwd()))
         ]
 
-    def _named(self, sent: Iterable[Path]) -> list[str]:
-        """Return a note on files that the code names, and that are not sent."""
+    def _left_out(
+        self, contents: Contents, others: Iterable[str], sent: Iterable[Path]
+    ) -> list[str]:
+        """Return notes on what is not sent: of the folder, and what the code names."""
         texts = {path: text for path, text in self._sources() if text is not None}
-        return unsent_files(texts, self.stands_in or Path.cwd(), list(sent))
+        named = unsent_files(texts, self.stands_in or Path.cwd(), list(sent))
+        whole = self.sources.whole
+        elsewhere = []
+        of_folder: dict[str, list[str]] = {}
+        for one in named:
+            path = Path(os.path.abspath(one.path))
+            place = os.path.relpath(path, os.path.abspath(whole)) if whole else ""
+            if whole and (out := contents.left_out_with(place)):
+                of_folder.setdefault(out, []).append(f"{one.name}: {one.place}")
+            else:
+                elsewhere.append(one)
+        return [*notes_on(contents, others, of_folder), *notes_on_named(elsewhere)]
 
     def _sources(self) -> Iterator[tuple[Path, str | None]]:
         """Yield the files of Python code, with their texts."""
