@@ -115,7 +115,11 @@ def test_print_changes_no_file(here: Path) -> None:
     ("words", "message"),
     [
         (["gone.py"], "'gone.py' does not exist"),
-        (["x.ipynb"], "name a Python script"),
+        (["x.txt"], "name a Python script"),
+        (
+            ["x.ipynb"],
+            "A code cell of its own names its packages, by comments: # /// script, # dep",
+        ),
         (["broken.py"], "broken.py cannot be parsed"),
         (["latin.py"], "latin.py is not UTF-8 text"),
         (["--memory", "4", "sums.py"], "did you mean 4Gi?"),
@@ -128,6 +132,7 @@ def test_print_changes_no_file(here: Path) -> None:
 def test_mistake_changes_no_file(here: Path, words: list[str], message: str) -> None:
     files = {
         "x.ipynb": b"{}",
+        "x.txt": b"",
         "broken.py": b"def f(:\n",
         "latin.py": b"# \xe9\n",
         "several.py": b"# /// script\n# [tool]\n# daskjob = {workers = 2}\n# ///\n",

@@ -60,6 +60,12 @@ def init_command(script: Path, *, only_print: bool, **given: Any) -> None:
 
 
 def _text(script: Path) -> str:
+    if script.suffix == ".ipynb":
+        raise click.UsageError(
+            f"{script} is a notebook, which is not changed. A code cell of its own names its "
+            'packages, by comments: # /// script, # dependencies = ["PACKAGE"], # ///, each on '
+            "a line; or name them as you submit it: --with PACKAGE"
+        )
     if script.suffix not in (".py", ".pyw"):
         raise click.UsageError(f"{script}: name a Python script; its block is a comment of Python")
     try:
@@ -127,7 +133,7 @@ def _needed(names: Iterable[str], texts: Iterable[str]) -> list[str]:
 
     from daskjob.submit.cluster_job.doubts import needed_modules
 
-    needed = set()
+    needed: set[str] = set()
     for text in texts:
         try:
             needed.update(needed_modules(list(ast.walk(parsed(text)))))
