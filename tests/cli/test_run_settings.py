@@ -238,3 +238,18 @@ def test_a_script_of_standard_input_has_its_settings(daskjob: Daskjob) -> None:
     assert done.code == 0, done.err
     assert "in ''" in done.err
     assert done.object()["spec"]["cluster"]["spec"]["worker"]["replicas"] == 0
+
+
+def test_module_that_nothing_here_has_is_named_before_the_start(project: Path) -> None:
+    (project / "src/sales").mkdir(parents=True)
+    (project / "src/sales/__init__.py").write_text("import os, humanize_x\n")
+    (project / "src/sales/__main__.py").write_text("")
+    (project / "uses.py").write_text("import sales\n")
+    (project / "folder").mkdir()
+    (project / "folder/__main__.py").write_text("import sales\n")
+    for word, module in (("uses.py", False), ("folder", False), ("sales", True)):
+        [note] = [note for note in wanted(word, module=module).notes if "imported" in note]
+        assert note.startswith(
+            "imported, and found neither beside the script nor installed here: humanize_x. Name"
+        )
+    assert "imported" not in str(wanted().notes)

@@ -13,7 +13,7 @@ from daskjob.submit.cluster_job.code import HERE, Code
 from daskjob.submit.cluster_job.code_place import CodePlace, path_inside
 from daskjob.submit.cluster_job.editable import editable_folders
 from daskjob.submit.cluster_job.folder import project_root, workspace_root
-from daskjob.submit.cluster_job.imports import module_file
+from daskjob.submit.cluster_job.imports import Folder, module_file
 from daskjob.submit.cluster_job.program import (
     Program,
     Sent,
@@ -86,6 +86,13 @@ def project_folders(way: Way) -> tuple[str, ...]:
     first = Path(way.path[0]) if way.path else _folder(way)
     modules = [way.module] if way.module else []
     return project_path(text_of(way), sources_of(way, ()), first.absolute(), modules)
+
+
+def module_folders(way: Way) -> tuple[list[Folder], list[str]]:
+    """Return where a way's own modules are, and the modules that ``python -m`` runs."""
+    first = Path(way.path[0]) if way.path else _folder(way)
+    modules = [way.module, f"{way.module}.__main__"] if way.module else []
+    return sources_of(way, ()).folders(first.absolute()), modules
 
 
 def environment_folders(way: Way) -> list[Path]:

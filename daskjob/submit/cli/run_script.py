@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from daskjob.core.manifests import Manifest
 from daskjob.core.names import ENV_ATTEMPT, ENV_SCHEDULER_ADDRESS
-from daskjob.submit.cli.programs import project_folders, script_text
+from daskjob.submit.cli.programs import module_folders, project_folders, script_text
 from daskjob.submit.cli.run_options import RunOptions, Wanted
 from daskjob.submit.cli.ways_in import Way, way_in
 from daskjob.submit.inline_metadata import ScriptText, declared
 from daskjob.submit.local import local_script_job
 from daskjob.submit.local_records import Origin
+from daskjob.submit.missing_imports import missing_imports
 from daskjob.submit.package_hints import may_have_settings, may_want_packages
 from daskjob.submit.python_environment import (
     Needs,
@@ -54,8 +56,8 @@ def script_run(
     python, more = chosen_python(named, os.environ, "--python" if options.python else "as named")
     environment = environment_of(python, os.environ)
     project = project_folders(way)
+    variables = {**environment, "PYTHONPATH": _behind(project), **dict(options.env)}
     if way.module:
-        variables = {**environment, "PYTHONPATH": _behind(project), **dict(options.env)}
         _check_module(way, python.path, variables)
     needs = _needs(way, source, options)
     pythons, workers, notes = chosen_pythons(python, needs, environ=os.environ)
@@ -72,6 +74,8 @@ def script_run(
         given = found.given if found else None
         packages, lacking = _with_packages(manifest, source, given, python, options, environment)
         notes += lacking
+    if options.install:  # else what is declared and missing is reported already
+        notes += _missing(way, source, python, variables, packages)
     hidden = {name: value for name, value in options.env if name not in options.shown}
     return Wanted(
         manifest,
@@ -183,6 +187,31 @@ def _with_packages(
         click.echo(f"daskjob: cancelled before {script.subject} was started", err=True)
         raise click.exceptions.Exit(int(ExitCode.CANCELLED)) from None
     return packages, list(found.notes)
+
+
+def _missing(
+    way: Way,
+    source: ScriptText,
+    python: Python,
+    environ: Mapping[str, str],
+    packages: Packages | None,
+) -> list[str]:
+    """Return a note on what the script imports and nothing here has: it will fail there."""
+    if not Path(way.command[0]).name.startswith("python"):
+        return []  # another program may find modules where it likes
+    folders, modules = module_folders(way)
+    overlay = [packages.folder] if packages and packages.folder else []
+    text = "" if way.module else source.text
+    names = missing_imports(
+        text, folders, modules, python=python.path, environ=environ, packages=overlay
+    )
+    if not names:
+        return []
+    return [
+        f"imported, and found neither beside the script nor installed here: {', '.join(names)}. "
+        "Name their packages (--with PACKAGE, or the script's block), or install them: "
+        f"{python.install} PACKAGE"
+    ]
 
 
 def _standard_input() -> str:

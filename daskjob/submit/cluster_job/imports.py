@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from daskjob.submit.source_text import parsed, source_text
 
@@ -19,6 +20,7 @@ _FROM_LIST = 3
 _PART = re.compile(r"[^\W\d]\w*")
 #: Names of a module's own package.
 _OWN = ("__name__", "__package__")
+Reader: TypeAlias = Callable[[str, str], Iterable[tuple[str, list[str]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Imported:
 @dataclass(slots=True)
 class _Search:
     folders: Sequence[Folder]
+    #: Returns the modules that a text imports in a package, with the names from each.
+    read: Reader
     #: Path on the cluster → file.
     found: dict[str, Path] = field(default_factory=dict)
     compiled: dict[str, Path] = field(default_factory=dict)
@@ -138,13 +142,18 @@ def _compiled(folder: Path, name: str) -> Path | None:
 
 
 def imported(
-    texts: Sequence[tuple[str, str]], folders: Sequence[Folder], modules: Sequence[str] = ()
+    texts: Sequence[tuple[str, str]],
+    folders: Sequence[Folder],
+    modules: Sequence[str] = (),
+    *,
+    read: Reader | None = None,
 ) -> Imported:
     """Return the files in these folders that programs import.
 
     ``texts`` are programs, each with the package that it is in; ``modules`` are imported as well.
+    ``read`` returns what a text imports, by default all of it.
     """
-    search = _Search(folders)
+    search = _Search(folders, read or _imports)
     for name in modules:
         search.add_module(name)
     for text, package in texts:
@@ -168,7 +177,7 @@ def imported_files(
 
 def module_file(name: str, folders: Sequence[Folder]) -> Path | None:
     """Return the file that ``python -m name`` runs, if it is in these folders."""
-    search = _Search(folders)
+    search = _Search(folders, _imports)
     path = name.replace(".", "/")
     for module, place in ((name, f"{path}.py"), (f"{name}.__main__", f"{path}/__main__.py")):
         search.add_module(module)
@@ -178,7 +187,7 @@ def module_file(name: str, folders: Sequence[Folder]) -> Path | None:
 
 
 def _follow(text: str, package: str, search: _Search) -> None:
-    for name, members in _imports(text, package):
+    for name, members in search.read(text, package):
         search.add_module(name)
         for member in members:
             if member == "*":
@@ -198,7 +207,7 @@ def _imports(text: str, package: str) -> Iterator[tuple[str, list[str]]]:
             case ast.Import(names=names):
                 yield from ((alias.name, []) for alias in names)
             case ast.ImportFrom(module=module, names=names, level=level):
-                base = _absolute(module or "", package, level)
+                base = absolute(module or "", package, level)
                 if base is not None:
                     yield base, [alias.name for alias in names]
             case ast.Call() if called_name(node) in _BY_NAME:
@@ -223,7 +232,7 @@ def _called(call: ast.Call, package: str) -> Iterator[tuple[str, list[str]]]:
     match imported_name(call):
         case ast.Constant(value=str(name)):
             plain = name.lstrip(".")
-            base = _absolute(plain, _base(call, package), len(name) - len(plain))
+            base = absolute(plain, _base(call, package), len(name) - len(plain))
             if base:
                 yield base, _from_list(call)
 
@@ -247,7 +256,7 @@ def _from_list(call: ast.Call) -> list[str]:
     return []
 
 
-def _absolute(module: str, package: str, level: int) -> str | None:
+def absolute(module: str, package: str, level: int) -> str | None:
     """Return the absolute name of a relative import; ``None`` above the top."""
     if level == 0:
         return module
