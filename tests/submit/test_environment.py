@@ -14,6 +14,7 @@ import pytest
 from daskjob.core.fields import Reader
 from daskjob.core.spec.environment import read_environment
 from daskjob.submit.environment import uv as uv_runs
+from daskjob.submit.environment.not_there import no_solution
 from daskjob.submit.environment.script import environment_of_script
 from daskjob.submit.environment.uv import find_uv
 from daskjob.submit.environment.wanted import (
@@ -280,6 +281,32 @@ def test_unknown_version_is_one_sentence_with_those_that_there_are(user: User) -
     assert rejected(user, "", "tiny>1.0,<2").endswith(
         "has no such version: only the following versions of tiny are available: tiny<=1.0, tiny>=2"
     )
+
+
+@pytest.mark.parametrize(
+    ("because", "message"),
+    [
+        (
+            "gone was not found in the package registry and you require gone",
+            "gone: there is no such package in the index of uv; check its name, or name an index "
+            "that has it: extra-index-url",
+        ),
+        (
+            "only tiny{sys_platform == 'win32'}<=3.1.1 is available and you require tiny==99",
+            "tiny==99: the index of uv has no such version: only tiny<=3.1.1 is available",
+        ),
+    ],
+)
+def test_what_uv_says_of_other_pythons_and_systems_is_left_out(because: str, message: str) -> None:
+    stderr = (
+        "error: No solution found when resolving dependencies for split (markers: "
+        "python_full_version >= '3.14' and sys_platform == 'win32')\n"
+        f"  cause: Because {because}, we can conclude that your requirements are unsatisfiable.\n\n"
+        "hint: While the active Python version is 3.11, the resolution failed for other Python "
+        "versions supported by your project. Consider limiting your project's supported Python "
+        "versions using `requires-python`.\n"
+    )
+    assert str(no_solution(stderr, "sums.py", {})) == message
 
 
 def test_packages_that_exclude_each_other_are_uvs_sentences_alone(user: User) -> None:

@@ -94,7 +94,7 @@ def _place(variables: Mapping[str, str], *, is_folder: bool) -> str:
         return hidden(variables.get("UV_FIND_LINKS") or "the folder of wheels")
     urls = [hidden(url) for url in uv_urls(variables)]
     if not urls:
-        return "the index"
+        return "the index of uv"
     return f"the {'indexes' if len(urls) > 1 else 'index'} {', '.join(urls)}"
 
 
