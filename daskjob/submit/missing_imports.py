@@ -31,7 +31,10 @@ _WORD = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _OWN_PATH = ("sys.path", "addsitedir", "meta_path", "sys.modules")
 #: Prints those of some modules that are not found, with folders before all others.
 _ASK = """\
-import json, sys
+import sys
+found = sys.path[:]
+sys.path[:] = [folder for folder in found if folder]  # the user may have a json.py
+import json
 from importlib.util import find_spec
 
 def is_there(name):
@@ -41,7 +44,7 @@ def is_there(name):
         return True
 
 folders, names = json.load(sys.stdin)
-sys.path[:0] = folders
+sys.path[:] = [*folders, *found]
 print(json.dumps([name for name in names if not is_there(name)]))
 """
 

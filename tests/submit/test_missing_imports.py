@@ -82,3 +82,10 @@ def test_no_python_is_asked_about_a_script_that_has_all(
 
     monkeypatch.setattr(subprocess, "run", never)
     assert missing(project, FINE) == []
+
+
+def test_nothing_of_the_user_is_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    for name in ("json", "importlib", "sales"):
+        write(project / f"{name}.py", "import humanize_x\nraise SystemExit(1)\n")
+    assert missing(project, "import sales") == ["humanize_x"]
