@@ -41,6 +41,9 @@ MOST_UNPACKED_BYTES = 2 * 1024**3
 #: A termination message of Kubernetes has at most 4096 bytes.
 MESSAGE_LENGTH = 2000
 LAST_LINES = 6
+#: A status quotes 600 characters of the sentence, whose end says what to do.
+MOST_OF_AN_INDEX = 150
+MOST_OF_A_REASON = 100
 #: The folder for caches, below that of the packages, so that they are on the same volume.
 WORK = ".daskjob-work"
 
@@ -55,6 +58,19 @@ _TEMPORARY = re.compile(
     r"|\b50[0234]\b.{0,40}(error|bad gateway|unavailable|time-?out)|\b429\b|too many requests"
     r"|server error.{0,20}\b50[0234]\b|no space left on device",
     re.IGNORECASE,
+)
+#: What the system, uv or a server says of a connection; the first that is found counts.
+_REASONS = (
+    re.compile(r"\[Errno -?\d+\] (\w[\w ,-]*)"),
+    re.compile(r"cause(?:d by)?: (.*?)(?: \(os error \d+\))?$", re.IGNORECASE | re.MULTILINE),
+    re.compile(r"too many (\d+ error) responses"),
+    re.compile(f"({_TEMPORARY.pattern})", re.IGNORECASE),
+)
+#: The index of the image's own settings, as pip prints it.
+_OWN_INDEX = re.compile(r"^Looking in indexes: ([^,\s]+)", re.MULTILINE)
+_WITHOUT_INDEX = (
+    "If pods cannot reach it, name a mirror: --index-url URL; or use wheels on a volume: "
+    "--mount pvc:CLAIM:/wheels --find-links /wheels; or an image that has the packages."
 )
 #: What git says; what that means with a login, and without one where that is something else.
 _GIT_FAILURES = (
@@ -180,7 +196,9 @@ class Installer:
         command = [*self._command(), *self._sources(), *options, "--requirement", str(file)]
         code, output = _run(command, self._environment())
         if code:
-            raise _install_failure(output, wanted, self.index_urls or [self.find_links])
+            installer = "uv" if self.uv else "pip"
+            sources = self.index_urls or [self.find_links]
+            raise _install_failure(output, wanted, sources, installer)
         return output
 
     def _command(self) -> list[str]:
@@ -548,10 +566,12 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, s
     return process.returncode, "".join(lines)
 
 
-def _install_failure(output: str, wanted: Sequence[Line], sources: Sequence[str]) -> Failed:
+def _install_failure(
+    output: str, wanted: Sequence[Line], sources: Sequence[str], installer: str
+) -> Failed:
     """Return the failure of an installer: what is wrong, and whether another try may help."""
     lowered = " ".join(output.lower().split())
-    where = next((source for source in sources if source), "") or "the package index"
+    where = _index(output, sources, installer)
     if "hash mismatch" in lowered or "do not match the hashes" in lowered:
         sentence = (
             "a package has other content than its hash in the requirements says. Resolve the "
@@ -560,10 +580,11 @@ def _install_failure(output: str, wanted: Sequence[Line], sources: Sequence[str]
         return Failed(NEVER, sentence, output)
     is_empty = "from versions: none" in lowered
     if _TEMPORARY.search(output) or (is_empty and not all(map(_answers, sources))):
-        sentence = f"{where} did not answer. It is tried again; check that pods may reach it."
         if "no space left" in lowered:
             sentence = "no space is left on the node's disk for the packages."
-        return Failed(LATER, sentence, output)
+            return Failed(LATER, sentence, output)
+        # Without the output: it ends as if there were no such package.
+        return Failed(LATER, _no_answer(output, wanted, where))
     if re.search(r"\b40[137]\b", lowered) and ("unauthorized" in lowered or "forbidden" in lowered):
         sentence = f"{where} rejects the login. Check the Secret that environment.secretName names."
         return Failed(NEVER, sentence, output)
@@ -588,6 +609,25 @@ def _install_failure(output: str, wanted: Sequence[Line], sources: Sequence[str]
         "there are wheels for this Python and platform."
     )
     return Failed(NEVER, sentence, output)
+
+
+def _index(output: str, sources: Sequence[str], installer: str) -> str:
+    """Return what was asked for packages: the sources, or else the index of the image."""
+    named, own = [source for source in sources if source], _OWN_INDEX.search(output)
+    if named or own is None:
+        return " or ".join(named) or f"the index that the image's {installer} asks"
+    return own.group(1)
+
+
+def _no_answer(output: str, wanted: Sequence[Line], where: str) -> str:
+    """Return the sentence about an index that did not answer, with the reason, if one is said."""
+    names = [line.name for line in wanted]
+    name = next((one for one in names if f"/{one}/" in output.lower()), names[0])
+    said = [found[-1] for one in _REASONS if (found := [*one.finditer(output)])]
+    reason = said[0].group(1) if said else ""
+    why = f": {reason.strip()[:MOST_OF_A_REASON]}" if reason else ""
+    where = where if len(where) <= MOST_OF_AN_INDEX else f"{where[:MOST_OF_AN_INDEX]}…"
+    return f"{where} did not answer, so that {name} cannot be installed{why}. {_WITHOUT_INDEX}"
 
 
 def _answers(url: str) -> bool:

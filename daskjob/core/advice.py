@@ -15,6 +15,12 @@ _STEP = re.compile(
     r"Create (it in|the missing object|a pull secret)|Fix what delays|Choose another name|"
     r"Ask the administrator) ?.*)$"
 )
+#: How a message about packages or code does: with all after its first sentence.
+_STEP_OF_PREPARATION = re.compile(
+    r"code of pod \S+ could not be prepared: .*?\. (?P<step>[A-Z].*)$", re.DOTALL
+)
+#: Before the end of an installer's output, in such a message.
+LAST_LINES = "The installer's last lines: "
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)")
 #: An import that failed where a task graph arrived, not in the script.
 _LACKS_MODULE = re.compile(r"serialization.*caused by ModuleNotFoundError")
@@ -34,6 +40,10 @@ _SENT = "<dynamic-code>"
 
 def split_step(message: str) -> tuple[str, str]:
     """Return a message without the next step at its end, and that step; it may have none."""
+    found = _STEP_OF_PREPARATION.search(message.partition(f" {LAST_LINES}")[0])
+    if found:
+        start = found.start("step")
+        return message[: start - 1], message[start:]
     found = _STEP.search(message)
     if found is None or not found.start():
         return message, ""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from daskjob.core.advice import LAST_LINES
 from daskjob.core.errors import RejectionKind
 from daskjob.core.image_advice import image_advice
 from daskjob.core.image_volumes import NEEDS, lacks_image_volumes, volume_of_image
@@ -306,7 +307,7 @@ def not_prepared(pod: PodFacts) -> Diagnosis | None:
         Reason.ENVIRONMENT_FAILED,
         f"the packages or the code of pod {pod.ref.name} could not be prepared",
         found.sentence.rstrip("."),
-        f"The installer's last lines: {found.lines}." if found.lines else "",
+        f"{LAST_LINES}{found.lines}." if found.lines else "",
         0 if found.final else None,
         may_pass=found.may_pass,
         exit_code=found.exit_code,

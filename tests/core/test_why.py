@@ -443,6 +443,37 @@ def test_log_of_the_installer_is_the_next_step() -> None:
     assert answer.command == "kubectl logs sums-runner -c daskjob-environment -n team"
 
 
+SILENT = (
+    "http://index did not answer, so that pandas cannot be installed: Network is unreachable. If "
+    "pods cannot reach it, name a mirror: --index-url URL; or an image that has the packages."
+)
+
+
+def test_remedy_for_a_silent_index_is_the_step_and_its_message_is_not_repeated() -> None:
+    pods = ("sums-runner", "sums-runner-1", "sums-scheduler")
+    first, last, scheduler = [
+        f"the packages or the code of pod {pod} could not be prepared: {SILENT}" for pod in pods
+    ]
+    ends = [
+        {"number": n, "reason": "EnvironmentFailed", "message": text, "exitCode": 75}
+        for n, text in enumerate((first, last))
+    ]
+    never = {
+        "type": "SchedulerReady",
+        "status": "False",
+        "reason": "EnvironmentFailed",
+        "message": scheduler,
+    }
+    more = {"jobRunnerPodName": "sums-runner-1", "attempts": ends, "conditions": [never]}
+    answer = why(failed("EnvironmentFailed", last, **more))
+    assert answer.headline.endswith(
+        "http://index did not answer, so that pandas cannot be installed: Network is unreachable."
+    )
+    assert answer.next_step.startswith("If pods cannot reach it, name a mirror: --index-url URL;")
+    assert answer.evidence == ()
+    assert answer.command == "kubectl logs sums-runner-1 -c daskjob-environment -n team"
+
+
 def test_log_of_a_pod_that_went_with_its_cluster_is_not_offered() -> None:
     message = (
         "the packages or the code of pod sums-default-worker-1 could not be prepared: no index."

@@ -9,11 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from daskjob.in_pod import LATER, NEVER, Failed, Line, install, python_satisfies
+from daskjob.in_pod import (
+    LATER,
+    NEVER,
+    Failed,
+    Line,
+    _install_failure,
+    install,
+    message_of,
+    python_satisfies,
+)
 from tests.in_pod.conftest import Pod
 from tests.in_pod.wheels import index, sha256, wheel
 
 DASK = version("dask")
+REMEDY = (
+    "If pods cannot reach it, name a mirror: --index-url URL; or use wheels on a volume: --mount "
+    "pvc:CLAIM:/wheels --find-links /wheels; or an image that has the packages."
+)
 
 
 def test_locked_requirements_are_installed_as_they_are(either: Pod, wheels: Path) -> None:
@@ -107,13 +120,90 @@ def test_missing_package_is_named_with_the_last_lines(either: Pod, wheels: Path)
 def test_silent_index_is_worth_another_try(either: Pod) -> None:
     done = either.prepare(requirements=["colours==1.0"], indexURLs=["http://127.0.0.1:9/simple"])
     assert done.code == LATER
-    assert done.message.startswith("http://127.0.0.1:9/simple did not answer.")
+    assert done.message == (
+        "http://127.0.0.1:9/simple did not answer, so that colours cannot be installed: "
+        f"Connection refused. {REMEDY}"
+    )
 
 
 def test_index_with_an_error_is_worth_another_try(either: Pod, wheels: Path) -> None:
     with index(wheels, status=503) as url:
         done = either.prepare(requirements=["colours==1.0"], indexURLs=[url])
     assert done.code == LATER, done.log
+    assert done.message.startswith(f"{url} did not answer, so that colours cannot be installed")
+    assert done.message.endswith(REMEDY)
+
+
+RETRY = (
+    "WARNING: Retrying (Retry(total=2, connect=None, read=None, redirect=None, status=None)) after "
+    "connection broken by '{broken}': /simple/{name}/\n"
+)
+NEW = "NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f>: {why}')"
+NONE = (
+    "ERROR: Could not find a version that satisfies the requirement humanize==4.17.0 (from "
+    "versions: none)\nERROR: No matching distribution found for humanize==4.17.0\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "installer", "expected"),
+    [
+        (
+            RETRY.format(
+                broken=NEW.format(why="[Errno 101] Network is unreachable"), name="humanize"
+            )
+            + NONE,
+            "pip",
+            "the index that the image's pip asks did not answer, so that humanize cannot be "
+            "installed: Network is unreachable.",
+        ),
+        (
+            "Looking in indexes: https://me:****@mirror.test/simple, https://other.test\n"
+            + RETRY.format(
+                broken=NEW.format(why="[Errno -2] Name or service not known"), name="humanize"
+            )
+            + NONE,
+            "pip",
+            "https://***@mirror.test/simple did not answer, so that humanize cannot be installed: "
+            "Name or service not known.",
+        ),
+        (
+            RETRY.format(
+                broken="ReadTimeoutError(\"HTTPSConnectionPool(host='a.test', port=443): "
+                'Read timed out. (read timeout=15)")',
+                name="humanize",
+            )
+            + NONE,
+            "pip",
+            "the index that the image's pip asks did not answer, so that humanize cannot be "
+            "installed: Read timed out.",
+        ),
+        (
+            "error: Failed to fetch: https://a.test/simple/humanize/\n  cause: error sending "
+            "request\n  cause: dns error\n  cause: failed to lookup address information: Name or "
+            "service not known\n",
+            "uv",
+            "the index that the image's uv asks did not answer, so that humanize cannot be "
+            "installed: failed to lookup address information: Name or service not known.",
+        ),
+    ],
+    ids=["unreachable", "own index", "timeout", "uv"],
+)
+def test_silent_index_is_named_with_a_package_the_reason_and_a_remedy(
+    output: str, installer: str, expected: str
+) -> None:
+    wanted = [Line("colours==1.0"), Line("humanize==4.17.0")]
+    failure = _install_failure(output, wanted, [""], installer)
+    assert failure.code == LATER
+    assert message_of(failure) == f"{expected} {REMEDY}"
+
+
+def test_remedy_for_a_silent_index_fits_into_a_status() -> None:
+    output = RETRY.format(broken=NEW.format(why=f"[Errno 1] {'no ' * 400}"), name="colours")
+    output += "Network is unreachable"
+    failure = _install_failure(output, [Line("colours==1.0")], [f"https://a/{'b' * 900}"], "pip")
+    assert len(message_of(failure)) < 600
+    assert message_of(failure).endswith(REMEDY)
 
 
 def test_wrong_hash_is_final(either: Pod, wheels: Path) -> None:

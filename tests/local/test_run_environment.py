@@ -170,6 +170,10 @@ def test_a_server_that_does_not_answer_may_answer_later(user: User, wheels: Path
         user.environment = {**user.environment, "UV_HTTP_RETRIES": "0"}
         failure = user.failure("shapes==1.0", index_urls=(url,), find_links="")
     assert failure.code == LATER
+    assert failure.message.endswith(
+        "Check the network, or name a mirror: --index-url URL; or use a folder of wheels: "
+        "--find-links FOLDER."
+    )
 
 
 def test_another_python_is_required(user: User) -> None:

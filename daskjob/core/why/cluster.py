@@ -11,7 +11,7 @@ from daskjob.core.why.about import About, Advice
 from daskjob.core.why.admission import not_admitted
 from daskjob.core.why.connection import scheduler_unreachable
 from daskjob.core.why.crashes import crash_loop, scheduler_lost
-from daskjob.core.why.environment import pod_not_prepared
+from daskjob.core.why.environment import COULD_NOT, pod_not_prepared
 from daskjob.core.why.exit_texts import with_exit_text
 from daskjob.core.why.images import image_not_pulled
 from daskjob.core.why.limits import deadline_reached, script_failed, tasks_cannot_run
@@ -82,7 +82,8 @@ def _with(known: Explanation, advice: Advice) -> Explanation:
 
 def _not_repeated(about: About, known: Explanation) -> list[str]:
     """Return the evidence, shortened, without conditions that repeat the job's message."""
-    start = cut(about.message, _START, "")
+    # Pods that cannot be prepared have the same cause; each attempt has pods of other names.
+    start = cut(about.message.partition(COULD_NOT)[2] or about.message, _START, "")
     lines = [line for line in known.evidence if not _MARKS.fullmatch(line)]
     log = [line for line in lines if line.startswith("log: ")][-_LOG_LINES:]
     others = [line for line in lines if not line.startswith("log: ")]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 
-from daskjob.core.advice import split_step
+from daskjob.core.advice import LAST_LINES, split_step
 from daskjob.core.names import ENVIRONMENT_CONTAINER
 from daskjob.core.reasons import Reason
 from daskjob.core.why.about import About, Advice
 
-_POD = re.compile(r"code of pod (?P<pod>\S+) could not be prepared")
-#: As ``diagnose`` writes them.
-_LAST_LINES = re.compile(r"\s*The installer's last lines: (?P<lines>.*)\.$", re.DOTALL)
+#: Before what happened, in a message of ``diagnose``.
+COULD_NOT = " could not be prepared: "
+_POD = re.compile(rf"code of pod (?P<pod>\S+){COULD_NOT}")
+_LAST_LINES = re.compile(rf"\s*{LAST_LINES}(?P<lines>.*)\.$", re.DOTALL)
 #: Where the message does not say what to do.
 _STEP = "Correct the requirements or the code."
 
