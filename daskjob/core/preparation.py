@@ -39,9 +39,12 @@ class Unprepared:
 
 
 def unprepared(pod: PodFacts) -> Unprepared | None:
-    """Return how the preparation of a pod failed the last time; ``None`` if it did not fail."""
+    """Return how the preparation of a pod failed the last time; ``None`` if it did not fail.
+
+    While its node tries it again, that is what is known.
+    """
     found = next((c for c in pod.init_containers if is_preparation(c)), None)
-    if found is None or found.running:
+    if found is None:
         return None
     if found.terminated:
         return _failed(found.exit_code, found.reason, found.message)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from daskjob.backends.fake import FakeBackend
+from daskjob.core import names
 from daskjob.core.exit_codes import exit_code
 from daskjob.core.manifests import Manifest, format_time
 from tests.core import manifests
@@ -18,13 +19,16 @@ MISSING = (
     "ERROR: No matching distribution found for sums-lib==9"
 )
 SILENT = "http://index did not answer. It is tried again."
+BACK_OFF: Manifest = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}}
 PACKAGES: Manifest = {"requirements": ["sums-lib==9"]}
 
 
-def starting(**spec: Any) -> Story:
+def starting(annotations: Manifest | None = None, **spec: Any) -> Story:
     """A job with packages whose pods exist."""
     given = {"environment": PACKAGES, "cluster": {"spec": cluster_spec(replicas=2)}, **spec}
-    story = Story(manifests.job(**given), FakeBackend())
+    manifest = manifests.job(**given)
+    manifest["metadata"]["annotations"] = annotations or {}
+    story = Story(manifest, FakeBackend())
     story.settle()
     return story
 
@@ -42,13 +46,19 @@ def fail_runner(story: Story, code: int, message: str, reason: str = "Error") ->
     story.settle()
 
 
-def fail_in_place(story: Story, pod: Manifest, code: int, message: str, restarts: int = 1) -> None:
+def fail_in_place(
+    story: Story,
+    pod: Manifest,
+    code: int,
+    message: str,
+    restarts: int = 1,
+    state: Manifest = BACK_OFF,
+) -> None:
     """Let the init container of a pod fail, which its node starts again."""
-    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}}
     init = {
         "name": "daskjob-environment",
         "restartCount": restarts,
-        "state": waiting,
+        "state": state,
         "lastState": ended(code, message),
     }
     story.world.wait_with(pod, "PodInitializing")
@@ -170,6 +180,25 @@ def test_silent_index_of_other_roles_is_tried_in_place_then_in_a_new_attempt(rol
     assert not story.status.finished
     assert story.status.attempts[-1].reason == "EnvironmentFailed"
     assert story.status.ignored == 1
+
+
+@pytest.mark.parametrize("annotations", [{}, {names.ANNOTATION_SCRIPT: names.SUBMITTED_SCRIPT}])
+@pytest.mark.parametrize("role", ["scheduler", "workers"])
+def test_pod_that_is_being_prepared_again_has_the_cause_of_the_try_before(
+    role: str, annotations: Manifest
+) -> None:
+    story = starting(annotations, backoffLimit=0)
+    story.world.start(story.runner())
+    pods = [story.scheduler()]
+    if role == "workers":
+        story.world.start(story.scheduler())
+        pods = story.workers()
+    for pod in pods:
+        fail_in_place(story, pod, 75, SILENT, restarts=2, state={"running": {}})
+    condition = "SchedulerReady" if role == "scheduler" else "WorkersReady"
+    assert story.condition(condition) == (False, "EnvironmentFailed")
+    assert story.status.reason == "EnvironmentFailed"
+    assert "could not be prepared: http://index did not answer" in story.status.message
 
 
 def test_config_map_is_one_request_and_survives_the_attempts() -> None:

@@ -296,6 +296,28 @@ def test_the_log_of_a_crashing_pod_is_evidence(pod: str, log: str, line: str) ->
     assert answer.command == f"daskjob logs --pod {pod} -n team sums"
 
 
+@pytest.mark.parametrize(
+    ("message", "groups", "pod"),
+    [
+        ("the scheduler exited with code 2, restarted once: Error: No such option: --x",
+         [], "sums-scheduler"),
+        ("the scheduler exited with code 2", [{"name": "gpu"}], "sums-scheduler"),
+        ("worker 7d36b62fdd exited with code 2", [], "sums-default-worker-7d36b62fdd"),
+        ("worker 7d36b62fdd has an init container get that exited with code 2",
+         [], "sums-default-worker-7d36b62fdd"),
+        ("worker 7d36b62fdd exited with code 2", [{"name": "gpu"}], ""),
+    ],
+)  # fmt: skip
+def test_the_log_of_a_crashing_pod_of_a_script_has_a_command(
+    message: str, groups: list[Manifest], pod: str
+) -> None:
+    reason = "SchedulerFailed" if "scheduler" in message else "WorkersFailed"
+    spec = {"cluster": {"spec": {"workerGroups": groups}}}
+    manifest = waiting(reason, f"{message}. Check its command and its log.", spec)
+    manifest["metadata"]["annotations"] = {ANNOTATION_SCRIPT: SUBMITTED_SCRIPT}
+    assert why(manifest).command == (f"daskjob logs --pod {pod} -n team sums" if pod else "")
+
+
 def limited(limit: str, *words: str) -> Manifest:
     container = {"args": [*words], "resources": {"limits": {"memory": limit}}}
     return {"spec": {"containers": [container]}}

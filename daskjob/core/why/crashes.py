@@ -6,12 +6,15 @@ import re
 
 from daskjob.core.diagnose import ending
 from daskjob.core.last_exception import plain_lines
+from daskjob.core.manifests import mapping
 from daskjob.core.reasons import Reason
 from daskjob.core.why.about import About, Advice
 
 #: How many lines of a crashed pod's log are shown.
 LINES = 3
 _POD = re.compile(r"(scheduler|worker) pod (?P<pod>\S+)")
+#: How words for scripts name a worker.
+_WORKER = re.compile(r"\bworker (?P<id>\S+) (exited|has an init container)")
 
 
 def crashed_pod(about: About) -> str:
@@ -19,8 +22,18 @@ def crashed_pod(about: About) -> str:
     failed = about.reason in (Reason.WORKERS_FAILED, Reason.SCHEDULER_FAILED)
     if not failed and not about.waits_for():
         return ""
-    found = _POD.search(about.message)
-    return found["pod"] if found and "exits with" in about.message else ""
+    message, cluster = about.message, about.status.cluster_name or about.name
+    if found := _POD.search(message):
+        return found["pod"] if "exits with" in message else ""
+    if not about.words.is_script or "exited with" not in message:
+        return ""
+    if "the scheduler " in message:
+        return f"{cluster}-scheduler"
+    # Without the name of its group, which is known where there is only the default one.
+    worker = _WORKER.search(message)
+    spec = mapping(mapping(mapping(about.job.get("spec")).get("cluster")).get("spec"))
+    is_known = worker and not spec.get("workerGroups")
+    return f"{cluster}-default-worker-{worker['id']}" if worker and is_known else ""
 
 
 def crash_loop(about: About) -> Advice | None:
