@@ -313,7 +313,8 @@ def install(
         raise Failed(
             NEVER,
             f"the Python of the image is {_python_version()}, and the job requires "
-            f"{requires_python}. Use an image with such a Python, or change requiresPython.",
+            f"{requires_python}. Use an image with such a Python, or change requires-python of the "
+            "script (requiresPython of a manifest).",
         )
     work = folder / WORK
     work.mkdir()

@@ -465,6 +465,27 @@ def test_log_of_the_installer_is_the_next_step() -> None:
     assert answer.command == "kubectl logs sums-runner -c daskjob-environment -n team"
 
 
+@pytest.mark.parametrize(
+    ("said", "step"),
+    [
+        ("the Python of the image is 3.11.2, and the job requires >=3.14. Use an image with such a "
+         "Python, or change requires-python of the script (requiresPython of a manifest).",
+         "Use an image with such a Python, or change requires-python of the script"),
+        ("the requirement 'dask<2' clashes with dask 2026.8.0 of the image. Use an image with that "
+         "dask, or leave the requirement out.", "Use an image with that dask, or leave"),
+        ("https://git.test/a has no commit 1f. Push it, or name another commit. The installer's "
+         "last lines: fatal: not our ref. Use Git.", "Push it, or name another commit."),
+    ],
+)  # fmt: skip
+def test_the_step_of_a_message_about_packages_or_code_is_the_next_one(said: str, step: str) -> None:
+    message = f"the packages or the code of pod sums-runner could not be prepared: {said}"
+    for manifest in (failed("EnvironmentFailed", message), waiting("EnvironmentFailed", message)):
+        answer = why(manifest)
+        assert answer.next_step.startswith(step)
+        assert answer.next_step.endswith(" All that the installer said:")
+        assert answer.headline.endswith(f"prepared: {said.partition('. ')[0]}.")
+
+
 SILENT = (
     "http://index did not answer, so that pandas cannot be installed: Network is unreachable. If "
     "pods cannot reach it, name a mirror: --index-url URL; or an image that has the packages."

@@ -220,7 +220,10 @@ def test_wrong_python_is_said_before_anything_is_asked(pod: Pod) -> None:
     )
     assert done.code == NEVER
     assert f"the Python of the image is {'.'.join(map(str, sys.version_info[:3]))}" in done.message
-    assert "requires >=4" in done.message
+    assert done.message.endswith(
+        "and the job requires >=4. Use an image with such a Python, or change requires-python of "
+        "the script (requiresPython of a manifest)."
+    )
 
 
 def test_login_of_a_secret_is_used_and_never_shown(
