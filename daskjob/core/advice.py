@@ -12,7 +12,7 @@ from daskjob.core.wording import Words
 _STEP = re.compile(
     r"\. (?P<step>(Raise|Lower|Most often|Run the task in|Set|Check|Keep|Ask for some|Offer it|"
     r"The command was|Look for a deadlock|Request less|Correct the (image|container|name)|"
-    r"Create (it in|the missing object|a pull secret)|Fix what delays|Choose another name|"
+    r"Create (it in|it, or|the missing object|a pull secret)|Fix what delays|Choose another name|"
     r"Ask the administrator) ?.*)$"
 )
 #: How a message about packages or code does: with all after its first sentence.

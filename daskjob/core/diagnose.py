@@ -73,6 +73,8 @@ _REJECTED = {
 _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 #: Waiting reasons of a container while its pod's node is creating it normally.
 _CREATING_REASONS = frozenset({"", "ContainerCreating", "PodInitializing"})
+#: What the kube-scheduler says of a claim that does not exist.
+MISSING_CLAIM = re.compile(r'persistentvolumeclaim "(?P<name>[^"]+)" not found', re.IGNORECASE)
 #: The last line of a program that complained before it ended: of argparse, Python, a shell.
 _COMPLAINT = re.compile(
     r"^(usage: |\S+: error: |.*: can't open file |\S*: (line \d+: )?.*: (command )?not found$"
@@ -371,6 +373,14 @@ def _looping(pod: PodFacts) -> ContainerFacts | None:
 def _check_unschedulable(pod: PodFacts) -> Diagnosis | None:
     if pod.scheduled or not pod.unschedulable:
         return None
+    if claim := MISSING_CLAIM.search(pod.unschedulable):
+        # Of each pod the same sentence: they wait for one claim.
+        return Diagnosis(
+            Reason.UNSCHEDULABLE,
+            f"PersistentVolumeClaim {claim['name']} does not exist in namespace "
+            f"{pod.ref.namespace}",
+            next_step="Create it, or correct its name.",
+        )
     return Diagnosis(
         Reason.UNSCHEDULABLE,
         f"pod {pod.ref.name} does not fit on any node",

@@ -80,6 +80,23 @@ NO_MAP = 'MountVolume.SetUp failed for volume "c" : configmap "settings" not fou
 ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) other'
 
 
+def unschedulable(message: str) -> list[Manifest]:
+    """Return the conditions of a pod that the kube-scheduler cannot place."""
+    found = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    return [{**found, "message": message}]
+
+
+def test_a_claim_that_does_not_exist_is_named_with_its_namespace_and_nothing_else() -> None:
+    text = '0/1 nodes are available: persistentvolumeclaim "nope" not found. not found.'
+    found = waiting_for(seen(conditions=unschedulable(text)))
+    assert found is not None
+    assert found.reason is Reason.UNSCHEDULABLE
+    assert found.message == (
+        "PersistentVolumeClaim nope does not exist in namespace default. Create it, or correct its "
+        "name."
+    )
+
+
 @pytest.mark.parametrize(
     ("pod", "reason", "text", "patience"),
     [

@@ -74,6 +74,8 @@ POD = {"spec": {"containers": [{"name": "job", "resources": {"requests": {"cpu":
          "Tolerate the taint", "TAINTS:"),
         ("Unschedulable", NO_NODE + "3 node(s) didn't match Pod's node affinity/selector.",
          "Correct the node affinity", "LABELS:"),
+        ("Unschedulable", "PersistentVolumeClaim data does not exist in namespace team. Create it, "
+         "or correct its name.", "Create PersistentVolumeClaim data", "kubectl get pvc -n team"),
         ("Unschedulable", NO_NODE + 'persistentvolumeclaim "data" not found.',
          "Create PersistentVolumeClaim data", "kubectl get pvc -n team"),
         ("Unschedulable", NO_NODE + "3 node(s) had volume node affinity conflict.",
@@ -118,6 +120,18 @@ def test_a_waiting_job_and_one_that_a_deadline_ended_have_the_same_next_step(
         assert step in answer.next_step
         assert command in answer.command
         assert answer.evidence == ()
+
+
+def test_a_claim_for_which_all_pods_wait_is_named_once() -> None:
+    text = "PersistentVolumeClaim data does not exist in namespace team. Create it, or correct it."
+    never = {"status": "False", "reason": "Unschedulable", "message": text}
+    types = ("RunnerReady", "SchedulerReady", "WorkersReady")
+    conditions = [{"type": kind, **never} for kind in types]
+    answer = why(waiting("Unschedulable", text, conditions=conditions))
+    assert answer.headline.endswith(
+        "(Unschedulable): PersistentVolumeClaim data does not exist in namespace team."
+    )
+    assert answer.evidence == ()
 
 
 @pytest.mark.parametrize(

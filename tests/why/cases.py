@@ -490,8 +490,8 @@ CASES = (
         "no-claim",
         "A PersistentVolumeClaim is missing",
         mounting("no-claim", persistentVolumeClaim={"claimName": "data"}),
-        waiting=("pod no-claim-runner", 'persistentvolumeclaim "data" not found'),
-        failed=("pod no-claim-runner", 'persistentvolumeclaim "data" not found'),
+        waiting=("PersistentVolumeClaim data does not exist in namespace ",),
+        failed=("PersistentVolumeClaim data does not exist in namespace ",),
         step="get pvc",
     ),
     Case(

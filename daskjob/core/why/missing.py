@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from daskjob.core.diagnose import MISSING_CLAIM
 from daskjob.core.reasons import Reason
 from daskjob.core.why.about import About, Advice
 
@@ -12,7 +13,8 @@ _KEY = re.compile(
     r"couldn't find key (?P<key>\S+) in (?P<kind>Secret|ConfigMap) [^/\s]+/(?P<name>[^\s.]+)",
 )
 _KEYS = re.compile(r"non-existent (?P<what>secret|config) key: (?P<key>\S+?)\.?(?=\s|$)")
-_CLAIM = re.compile(r'persistentvolumeclaim "(?P<name>[^"]+)" not found', re.IGNORECASE)
+#: As ``diagnose`` writes it.
+_CLAIM = re.compile(r"PersistentVolumeClaim (?P<name>\S+) does not exist")
 
 
 def object_missing(about: About) -> Advice | None:
@@ -21,7 +23,7 @@ def object_missing(about: About) -> Advice | None:
     if not about.waits_for(*reasons):
         return None
     text = about.message
-    if found := _CLAIM.search(text):
+    if found := _CLAIM.search(text) or MISSING_CLAIM.search(text):
         step = f"Create PersistentVolumeClaim {found['name']} in namespace {about.namespace}, or"
         return Advice(f"{step} correct its name. Existing ones:", about.kubectl("get pvc"))
     if found := _KEY.search(text):
