@@ -75,6 +75,8 @@ _NEVER_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 _CREATING_REASONS = frozenset({"", "ContainerCreating", "PodInitializing"})
 #: What the kube-scheduler says of a claim that does not exist.
 MISSING_CLAIM = re.compile(r'persistentvolumeclaim "(?P<name>[^"]+)" not found', re.IGNORECASE)
+#: After why no node fits: which ways the kube-scheduler tried to make one fit.
+_FURTHER_WAYS = re.compile(r"[\s.,]*\b(no new claims to deallocate|preemption: ).*$", re.DOTALL)
 #: The last line of a program that complained before it ended: of argparse, Python, a shell.
 _COMPLAINT = re.compile(
     r"^(usage: |\S+: error: |.*: can't open file |\S*: (line \d+: )?.*: (command )?not found$"
@@ -384,7 +386,7 @@ def _check_unschedulable(pod: PodFacts) -> Diagnosis | None:
     return Diagnosis(
         Reason.UNSCHEDULABLE,
         f"pod {pod.ref.name} does not fit on any node",
-        pod.unschedulable,
+        _FURTHER_WAYS.sub("", pod.unschedulable),
         "Request less, add nodes, or wait for resources.",
     )
 

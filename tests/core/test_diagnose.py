@@ -55,10 +55,8 @@ INVALID = (
     'Failed to apply default image tag "Dask:": couldn\'t parse image name "Dask:": '
     "invalid reference format"
 )
-NO_NODE = (
-    "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: "
-    "3 No preemption victims found for incoming pod."
-)
+NO_NODE = "0/3 nodes are available: 3 Insufficient cpu."
+NO_VICTIM = " preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod."
 #: A pod with an image volume; what a runtime without them says, and a kubelet.
 CODE: Manifest = {
     "volumes": [{"name": "daskjob-code", "image": {"reference": "team/code"}}],
@@ -84,6 +82,24 @@ def unschedulable(message: str) -> list[Manifest]:
     """Return the conditions of a pod that the kube-scheduler cannot place."""
     found = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     return [{**found, "message": message}]
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        NO_VICTIM,
+        f" no new claims to deallocate,{NO_VICTIM}",
+        ", no new claims to deallocate.",
+        "",
+    ],
+)
+def test_a_pod_that_fits_on_no_node_has_the_reasons_of_the_nodes_only(tried: str) -> None:
+    found = waiting_for(seen(conditions=unschedulable(f"{NO_NODE.rstrip('.')}.{tried}")))
+    assert found is not None
+    assert found.message == (
+        "pod sums-runner does not fit on any node: 0/3 nodes are available: 3 Insufficient cpu. "
+        "Request less, add nodes, or wait for resources."
+    )
 
 
 def test_a_claim_that_does_not_exist_is_named_with_its_namespace_and_nothing_else() -> None:
@@ -130,16 +146,7 @@ def test_a_claim_that_does_not_exist_is_named_with_its_namespace_and_nothing_els
             600,
         ),
         (
-            seen(
-                conditions=[
-                    {
-                        "type": "PodScheduled",
-                        "status": "False",
-                        "reason": "Unschedulable",
-                        "message": NO_NODE,
-                    }
-                ]
-            ),
+            seen(conditions=unschedulable(f"{NO_NODE}{NO_VICTIM}")),
             Reason.UNSCHEDULABLE,
             NO_NODE,
             None,

@@ -67,9 +67,12 @@ POD = {"spec": {"containers": [{"name": "job", "resources": {"requests": {"cpu":
          "Create a pull secret for docker.io", "create secret docker-registry"),
         ("ImagePull", pulls("r.example.com/a:1", "dial tcp: lookup r.example.com: no such host"),
          "Check that the nodes reach r.example.com", "kubectl describe pod sums-runner -n team"),
-        ("Unschedulable", NO_NODE + "3 Insufficient cpu.", "Request less (cpu: 64)", "CPU:"),
+        ("Unschedulable", NO_NODE + "3 Insufficient cpu.", "Request less (cpu: 64)",
+         "kubectl describe nodes"),
+        ("Unschedulable", NO_NODE + "3 Insufficient cpu.", "(daskjob list -A shows other jobs)",
+         "kubectl describe nodes"),
         ("Unschedulable", NO_NODE + "1 Insufficient memory, 2 Insufficient nvidia.com/gpu.",
-         "Request less (memory, nvidia.com/gpu)", "get nodes"),
+         "Request less (memory, nvidia.com/gpu)", "describe nodes"),
         ("Unschedulable", NO_NODE + "3 node(s) had untolerated taint {gpu: true}.",
          "Tolerate the taint", "TAINTS:"),
         ("Unschedulable", NO_NODE + "3 node(s) didn't match Pod's node affinity/selector.",
@@ -120,6 +123,26 @@ def test_a_waiting_job_and_one_that_a_deadline_ended_have_the_same_next_step(
         assert step in answer.next_step
         assert command in answer.command
         assert answer.evidence == ()
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("EnvironmentFailed", False),
+        ("ImagePull", False),
+        ("ExitCode", True),
+        ("StartupDeadlineExceeded", True),
+    ],
+)
+@pytest.mark.parametrize("annotations", [{}, {ANNOTATION_SCRIPT: SUBMITTED_SCRIPT}])
+def test_pods_without_a_node_are_no_evidence_for_another_end(
+    reason: str, shown: bool, annotations: Manifest
+) -> None:
+    waits = {"type": "SchedulerReady", "status": "False", "reason": "Unschedulable"}
+    fits = {**waits, "message": f"{NO_NODE}1 Insufficient cpu.".replace("runner", "scheduler")}
+    manifest = failed(reason, "it did not work.", conditions=[fits])
+    manifest["metadata"]["annotations"] = annotations
+    assert ("does not fit" in "\n".join(why(manifest).evidence)) is shown
 
 
 def test_a_claim_for_which_all_pods_wait_is_named_once() -> None:

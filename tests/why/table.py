@@ -27,10 +27,8 @@ _DIFFERS = (
     (r"DeadlineSeconds \(\d+ s\)", "DeadlineSeconds (600 s)"),
     # How many nodes there are, and why the others do not fit.
     (r"0/\d+ nodes", "0/3 nodes"),
-    (r"\b\d+ (?=(Insufficient|node\(s\)|Preemption))", "3 "),
+    (r"\b\d+ (?=(Insufficient|node\(s\)))", "3 "),
     (r"(Insufficient \w+), 3 node\(s\) had untolerated taint\(s\)", r"\1"),
-    (r" no new claims to deallocate,", ""),
-    (r" preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling\.", ""),
     # Which object is created first, and how a worker's end is noticed.
     (r"forbidden-(runner|scheduler)", "forbidden-runner"),
     (r"exceeded (its|the) memory limit [^.<]+", "exceeded its memory limit of 300 MiB"),

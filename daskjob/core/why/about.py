@@ -100,6 +100,11 @@ class About:
         """Return a command of kubectl about objects that have no namespace."""
         return f"kubectl {words}{self._context}"
 
+    @property
+    def jobs_command(self) -> str:
+        """The command that lists the jobs of all namespaces."""
+        return f"daskjob list -A{self._context}"
+
     def daskjob(self, words: str) -> str:
         """Return a command of daskjob about this job."""
         return f"daskjob {words} {self.options} {self.name}"

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from daskjob.core.explain import Explanation, explain
 from daskjob.core.messages import cut
-from daskjob.core.why.about import About, Advice
+from daskjob.core.reasons import Reason
+from daskjob.core.why.about import DEADLINES, About, Advice
 from daskjob.core.why.admission import not_admitted
 from daskjob.core.why.connection import scheduler_unreachable
 from daskjob.core.why.crashes import crash_loop, scheduler_lost
@@ -50,6 +51,8 @@ _LENGTH = 240
 #: How many lines of a log are evidence, without those that only mark a place in the line before.
 _LOG_LINES = 6
 _MARKS = re.compile(r"log:[\s~^]*")
+#: Pods that fit on no node may be why a job with one of these reasons ended, or waits.
+_PLACEMENT = DEADLINES | {Reason.UNSCHEDULABLE, Reason.EXIT_CODE, Reason.STALLED}
 
 
 def explain_on_cluster(about: About) -> Explanation:
@@ -85,6 +88,10 @@ def _not_repeated(about: About, known: Explanation) -> list[str]:
     # Pods that cannot be prepared have the same cause; each attempt has pods of other names.
     start = cut(about.message.partition(COULD_NOT)[2] or about.message, _START, "")
     lines = [line for line in known.evidence if not _MARKS.fullmatch(line)]
+    if about.status.finished and about.reason not in _PLACEMENT:
+        unplaced = [c for c in about.status.conditions if c.reason == Reason.UNSCHEDULABLE]
+        messages = tuple(condition.message for condition in unplaced if condition.message)
+        lines = [line for line in lines if not line.endswith(messages)]
     log = [line for line in lines if line.startswith("log: ")][-_LOG_LINES:]
     others = [line for line in lines if not line.startswith("log: ")]
     return [*log, *(cut(line, _LENGTH) for line in others if not start or start not in line)]

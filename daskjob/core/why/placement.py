@@ -11,7 +11,6 @@ from daskjob.core.why.about import About, Advice
 
 _POD = re.compile(r"pod (?P<pod>\S+) does not fit on any node")
 _INSUFFICIENT = re.compile(r"Insufficient (?P<resource>[\w./-]+?)(?=[,.]? |[,.]?$)")
-_CAPACITY = "NAME:.metadata.name,CPU:.status.allocatable.cpu,MEMORY:.status.allocatable.memory"
 _CONSTRAINTS = "NAME:.metadata.name,TAINTS:.spec.taints,LABELS:.metadata.labels"
 
 
@@ -24,8 +23,9 @@ def no_node_fits(about: About) -> Advice | None:
     spec = mapping(about.template_of(pod).get("spec"))
     if lacking := sorted({match["resource"] for match in _INSUFFICIENT.finditer(text)}):
         asked = ", ".join(_requested(spec, resource) for resource in lacking)
-        step = f"Request less ({asked}), wait until other pods end, or add nodes. What nodes have:"
-        return Advice(step, about.cluster_kubectl(f"get nodes -o custom-columns={_CAPACITY}"))
+        step = f"Request less ({asked}), wait until other pods end ({about.jobs_command} shows "
+        step += "other jobs), or add nodes. What nodes have, and what their pods request:"
+        return Advice(step, about.cluster_kubectl("describe nodes"))
     if "volume" in text.lower():
         step = "Check that the claims of the pod are bound, to volumes that its nodes reach:"
         return Advice(step, about.kubectl("get pvc"))
