@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from daskjob.core.last_exception import last_exception, plain_lines
-from daskjob.core.wording import Words
+from daskjob.core.wording import OF_SUBMITTED_SCRIPTS, Words
 
 #: How a message ends that has its own next step.
 _STEP = re.compile(
@@ -54,31 +54,52 @@ def advice(message: str, log_tail: str, words: Words) -> str:
     """Return the next step for the exception in a message; empty if none is known."""
     if to_run := _NO_MODULE_TO_RUN.search(message):
         name = to_run["name"].removesuffix(".__main__")
+        if words == OF_SUBMITTED_SCRIPTS:
+            return f"Check the name {name}, or {_for_pods(name.partition('.')[0])}."
         return f"Check the name {name}, or install it for the Python that runs the script."
     if missing := _MISSING_MODULE.search(message):
-        on_workers = _LACKS_MODULE.search(message) or _CLIENT_FRAME.search(log_tail)
-        if words.is_script and on_workers:
-            return (
-                f"Install {missing[1]} for the Python that runs the script; or add its folder to "
-                "sys.path before Client(); or send it to the workers: client.upload_file()."
-            )
-        if _LACKS_MODULE.search(message):
-            return (
-                f"Install {missing[1]} for the scheduler and the workers too, or send it to them: "
-                f"client.upload_file()."
-            )
-        if words.is_script:
-            return (
-                f"Install {missing[1]} for the Python that runs the script, or for one run: "
-                "daskjob run --with PACKAGE; or choose its Python."
-            )
-        return (
-            "Name its package: daskjob submit --with PACKAGE, or spec.environment of a manifest; "
-            f"or add {missing[1]} to the image of the runner and the workers."
-        )
+        return _of_module(missing[1], message, log_tail, words)
     if _NO_SCHEDULER.search(message):
         return "Create the client with Client(), without an address: it finds the job's scheduler."
     return _where(log_tail)
+
+
+def _of_module(name: str, message: str, log_tail: str, words: Words) -> str:
+    """Return how the processes of a job get a module, whose package may have another name."""
+    of_graph = _LACKS_MODULE.search(message)
+    on_workers = of_graph or _CLIENT_FRAME.search(log_tail)
+    if words == OF_SUBMITTED_SCRIPTS:
+        step = _for_pods(name)
+        more = "; or send it to the workers: client.upload_file()" if on_workers else ""
+        return f"{step[0].upper()}{step[1:]}{more}."
+    if words.is_script and on_workers:
+        return (
+            f"Install {name} for the Python that runs the script; or add its folder to sys.path "
+            "before Client(); or send it to the workers: client.upload_file()."
+        )
+    if of_graph:
+        return (
+            f"Install {name} for the scheduler and the workers too, or send it to them: "
+            "client.upload_file()."
+        )
+    if words.is_script:
+        return (
+            f"Name the package of {name} in the script's block (# dependencies), or for one run: "
+            f"daskjob run --with {name}; or install it for the Python that runs the script, or "
+            "choose another (--python)."
+        )
+    return (
+        f"Name the package of {name}: daskjob submit --with {name}, or spec.environment of a "
+        "manifest; or use an image of the runner and the workers that has it."
+    )
+
+
+def _for_pods(name: str) -> str:
+    """Return how the pods of a submitted script get a module."""
+    return (
+        f"name the package of {name} in the script's block (# dependencies), or submit with it: "
+        f"daskjob submit --with {name}; or use an image that has it"
+    )
 
 
 def _where(log_tail: str) -> str:

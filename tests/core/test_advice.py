@@ -10,7 +10,7 @@ import pytest
 
 from daskjob.core.advice import advice
 from daskjob.core.diagnose import ending
-from daskjob.core.wording import OF_MANIFESTS, OF_SCRIPTS, Words
+from daskjob.core.wording import OF_MANIFESTS, OF_SCRIPTS, OF_SUBMITTED_SCRIPTS, Words
 
 #: A function as a worker has it: cloudpickle gives it this file, and the lines of the script.
 SENT = "code = compile('\\n\\ndef divide(n): return 1 / n', '<dynamic-code>', 'exec')\nexec(code)\n"
@@ -69,12 +69,27 @@ def test_a_module_that_a_graph_needs_is_missing_where_it_arrives(
 
 def test_a_missing_module_of_a_script_is_to_be_installed_for_it(tmp_path: Path) -> None:
     assert step(tmp_path, "import modx") == (
-        "Install modx for the Python that runs the script, or for one run: daskjob run --with "
-        "PACKAGE; or choose its Python."
+        "Name the package of modx in the script's block (# dependencies), or for one run: daskjob "
+        "run --with modx; or install it for the Python that runs the script, or choose another "
+        "(--python)."
     )
     found = step(tmp_path, "import modx", words=OF_MANIFESTS)
-    assert "daskjob submit --with PACKAGE" in found
-    assert found.endswith("or add modx to the image of the runner and the workers.")
+    assert "Name the package of modx: daskjob submit --with modx, or spec.env" in found
+    assert found.endswith("or use an image of the runner and the workers that has it.")
+
+
+def test_a_module_that_pods_lack_is_not_to_be_installed_on_this_machine(tmp_path: Path) -> None:
+    named = (
+        "Name the package of modx in the script's block (# dependencies), or submit with it: "
+        "daskjob submit --with modx; or use an image that has it"
+    )
+    assert step(tmp_path, "import modx.sub", words=OF_SUBMITTED_SCRIPTS) == f"{named}."
+    found = step(tmp_path, GRAPH.format(module="modx"), words=OF_SUBMITTED_SCRIPTS)
+    assert found == f"{named}; or send it to the workers: client.upload_file()."
+    run = subprocess.run([sys.executable, "-m", "modx"], capture_output=True, check=False)
+    output = run.stderr.decode()
+    message = ending(output, run.returncode, OF_SUBMITTED_SCRIPTS)
+    assert advice(message, output, OF_SUBMITTED_SCRIPTS) == f"Check the name modx, or n{named[1:]}."
 
 
 @pytest.mark.parametrize(
@@ -83,7 +98,7 @@ def test_a_missing_module_of_a_script_is_to_be_installed_for_it(tmp_path: Path) 
         ("pkgg", "Check the name pkgg, or"),
         ("xml", "Check the name xml, or"),
         ("xml.nosuch", "Check the name xml.nosuch, or"),
-        ("pkgg.main", "Install pkgg for the Python"),
+        ("pkgg.main", "Name the package of pkgg in"),
     ],
 )
 def test_the_step_after_a_mistyped_module(module: str, expected: str) -> None:

@@ -427,7 +427,7 @@ def test_a_suspended_job_has_the_command_that_resumes_it(attempts: int) -> None:
         ("OOMKilled", "the runner ran out of memory (pod sums-runner).", "--runner-memory"),
         ("DeadlineExceeded", "the script took longer than --deadline allows.", "--deadline"),
         ("ExitCode", "the script exited with code 1: ModuleNotFoundError: No module named 'x'",
-         "Install x"),
+         "daskjob submit --with x; or use an image that has it. Its log:"),
     ],
 )  # fmt: skip
 def test_a_submitted_script_has_the_options_of_its_command(
