@@ -21,6 +21,11 @@ _STEP_OF_PREPARATION = re.compile(
 )
 #: Before the end of an installer's output, in such a message.
 LAST_LINES = "The installer's last lines: "
+#: Modules whose distribution has another name.
+DISTRIBUTIONS = {
+    **{"sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "opencv-python"},
+    **{"PIL": "pillow", "yaml": "pyyaml", "bs4": "beautifulsoup4", "dateutil": "python-dateutil"},
+}
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)")
 #: An import that failed where a task graph arrived, not in the script.
 _LACKS_MODULE = re.compile(r"serialization.*caused by ModuleNotFoundError")
@@ -66,7 +71,7 @@ def advice(message: str, log_tail: str, words: Words) -> str:
 
 def _of_module(name: str, message: str, log_tail: str, words: Words) -> str:
     """Return how the processes of a job get a module, whose package may have another name."""
-    of_graph = _LACKS_MODULE.search(message)
+    of_graph, package = _LACKS_MODULE.search(message), DISTRIBUTIONS.get(name, name)
     on_workers = of_graph or _CLIENT_FRAME.search(log_tail)
     if words == OF_SUBMITTED_SCRIPTS:
         step = _for_pods(name)
@@ -85,20 +90,21 @@ def _of_module(name: str, message: str, log_tail: str, words: Words) -> str:
     if words.is_script:
         return (
             f"Name the package of {name} in the script's block (# dependencies), or for one run: "
-            f"daskjob run --with {name}; or install it for the Python that runs the script, or "
+            f"daskjob run --with {package}; or install it for the Python that runs the script, or "
             "choose another (--python)."
         )
     return (
-        f"Name the package of {name}: daskjob submit --with {name}, or spec.environment of a "
+        f"Name the package of {name}: daskjob submit --with {package}, or spec.environment of a "
         "manifest; or use an image of the runner and the workers that has it."
     )
 
 
 def _for_pods(name: str) -> str:
     """Return how the pods of a submitted script get a module."""
+    package = DISTRIBUTIONS.get(name, name)
     return (
         f"name the package of {name} in the script's block (# dependencies), or submit with it: "
-        f"daskjob submit --with {name}; or use an image that has it"
+        f"daskjob submit --with {package}; or use an image that has it"
     )
 
 

@@ -78,6 +78,13 @@ def test_a_missing_module_of_a_script_is_to_be_installed_for_it(tmp_path: Path) 
     assert found.endswith("or use an image of the runner and the workers that has it.")
 
 
+@pytest.mark.parametrize("words", [OF_SCRIPTS, OF_MANIFESTS, OF_SUBMITTED_SCRIPTS])
+def test_a_package_of_another_name_than_its_module_is_named(words: Words) -> None:
+    found = advice("ModuleNotFoundError: No module named 'sklearn'", "", words)
+    assert found.startswith("Name the package of sklearn")
+    assert " --with scikit-learn" in found
+
+
 def test_a_module_that_pods_lack_is_not_to_be_installed_on_this_machine(tmp_path: Path) -> None:
     named = (
         "Name the package of modx in the script's block (# dependencies), or submit with it: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from daskjob.core.advice import DISTRIBUTIONS
 from daskjob.submit.environment.wanted import Requirement, UnfitEnvironment
 from daskjob.submit.settings.urls import has_login, hidden
 
@@ -14,11 +15,6 @@ if TYPE_CHECKING:
 _REMOTE = re.compile(r"(?:git\+|hg\+|svn\+|bzr\+)?(?:https?|ssh|git)://", re.IGNORECASE)
 _LOCAL = re.compile(r"\.{0,2}/|~|file:|\.\.?$|[^\s@=<>!~;]*\.(?:whl|zip|tar\.\w+)(?:\s|$)")
 _HASH = re.compile(r"\s--hash[= ](\w+:[0-9a-fA-F]+)")
-#: Modules whose distribution has another name.
-_DISTRIBUTIONS = {
-    **{"sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "opencv-python"},
-    **{"PIL": "pillow", "yaml": "pyyaml", "bs4": "beautifulsoup4", "dateutil": "python-dateutil"},
-}
 _PIN = re.compile(r"===?\s*[^\s,*;]+")
 
 
@@ -35,7 +31,7 @@ def normalised(name: str) -> str:
 
 def distribution_of(module: str) -> str:
     """Return the normalised name of the distribution that is likely to have a top-level module."""
-    return normalised(_DISTRIBUTIONS.get(module, module))
+    return normalised(DISTRIBUTIONS.get(module, module))
 
 
 def requirement(text: str, origin: str) -> Requirement:
