@@ -544,14 +544,25 @@ def test_remedy_for_a_silent_index_is_the_step_and_its_message_is_not_repeated()
         "reason": "EnvironmentFailed",
         "message": scheduler,
     }
-    more = {"jobRunnerPodName": "sums-runner-1", "attempts": ends, "conditions": [never]}
-    answer = why(failed("EnvironmentFailed", last, **more))
-    assert answer.headline.endswith(
-        "http://index did not answer, so that pandas cannot be installed: Network is unreachable."
-    )
-    assert answer.next_step.startswith("If pods cannot reach it, name a mirror: --index-url URL;")
-    assert answer.evidence == ()
-    assert answer.command == "kubectl logs sums-runner-1 -c daskjob-environment -n team"
+    more: dict[str, Any] = {
+        "jobRunnerPodName": "sums-runner-1",
+        "attempts": ends,
+        "conditions": [never],
+    }
+    between = waiting("EnvironmentFailed", last, attempt=2, **{**more, "attemptStartTime": None})
+    for manifest, state in (
+        (failed("EnvironmentFailed", last, **more), "sums failed (EnvironmentFailed): "),
+        (between, "sums is waiting for attempt 2: EnvironmentFailed: "),
+    ):
+        answer = why(manifest)
+        assert answer.headline == (
+            f"{state}the packages or the code of pod sums-runner-1 could not be prepared: "
+            "http://index did not answer, so that pandas cannot be installed: Network is "
+            "unreachable."
+        )
+        assert answer.next_step.startswith("If pods cannot reach it, name a mirror: --index-url")
+        assert answer.evidence == ()
+        assert answer.command == "kubectl logs sums-runner-1 -c daskjob-environment -n team"
 
 
 def test_log_of_a_pod_that_went_with_its_cluster_is_not_offered() -> None:

@@ -26,7 +26,7 @@ def pod_not_prepared(about: About) -> Advice | None:
     if found is None or not about.waits_for(Reason.ENVIRONMENT_FAILED):
         return None
     pod, last = found["pod"], _LAST_LINES.search(about.message)
-    own_step = split_step(_LAST_LINES.sub("", about.message))[1]
+    what, own_step = split_step(_LAST_LINES.sub("", about.message))
     step = own_step or _STEP
     # Without a step of its own, the headline is the whole message.
     said = (f"installer: {last['lines']}",) if last and own_step else ()
@@ -34,4 +34,9 @@ def pod_not_prepared(about: About) -> Advice | None:
         # Its log went with the cluster.
         return Advice(f"{step} Then submit the job again.", evidence=said, shows_log=False)
     command = about.kubectl(f"logs {pod} -c {ENVIRONMENT_CONTAINER}")
-    return Advice(f"{step} All that the installer said:", command, said, shows_log=False)
+    headline, status = "", about.status
+    if own_step and not status.finished and status.attempts and status.attempt_start_time is None:
+        # Between attempts, the headline would have the step, too.
+        headline = f"{about.name} is waiting for attempt {status.attempt}: {about.reason}: {what}"
+    step += " All that the installer said:"
+    return Advice(step, command, said, headline, shows_log=False)
