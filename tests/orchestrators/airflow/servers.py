@@ -248,7 +248,14 @@ class Servers:
         )
 
     def clear(self, dag_id: str, run_id: str) -> None:
-        """Clear a task: it runs again."""
+        """Clear a task whose run has ended: it runs again.
+
+        The scheduler ends a run some time after its last task. On SQLite, which locks no rows, it
+        would end it over the clear, and start nothing.
+        """
+        run = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
+        ended = ("success", "failed")
+        wait_until(lambda: self.get(run)["state"] in ended, PATIENCE, self.logs, pause=0.3)
         body = {"dry_run": False, "task_ids": ["task"], "dag_run_id": run_id}
         body |= {"only_failed": False, "reset_dag_runs": True}
         self._request("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", body)

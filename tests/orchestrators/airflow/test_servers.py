@@ -90,7 +90,7 @@ def test_a_restarted_triggerer_follows_the_same_job_and_a_cleared_task_starts_th
     assert "the job waits" in servers.log("deferred", "restart")
 
     servers.clear("deferred", "restart")
-    wait_until(lambda: len(jobs.of("restart")) == 2, PATIENCE, pause=0.3)
+    wait_until(lambda: len(jobs.of("restart")) == 2, PATIENCE, servers.logs, pause=0.3)
     jobs.let_end(jobs.running("restart"))
     jobs.until("restart", "Succeeded", "Succeeded")
     servers.until("deferred", "restart", "success")
