@@ -263,7 +263,7 @@ def test_unknown_package_is_one_sentence_with_the_index_and_who_asks(user: User)
     index = f"the index {user.index.url}"
     assert rejected(user, block("No_such-thing>=2", "tiny"), "tiny") == (
         f"no-such-thing>=2 (dependencies of sums.py): there is no such package in {index}; check "
-        "its name, or name an index that has it: extra-index-url"
+        'its name, or name an index that has it, [tool.daskjob]: extra-index-url = ["URL"]'
     )
     # On other systems, or Pythons, uv has other words for it.
     message = rejected(user, "", "gone; python_version >= '3.13'")
@@ -289,7 +289,7 @@ def test_unknown_version_is_one_sentence_with_those_that_there_are(user: User) -
         (
             "gone was not found in the package registry and you require gone",
             "gone: there is no such package in the index of uv; check its name, or name an index "
-            "that has it: extra-index-url",
+            'that has it, [tool.daskjob]: extra-index-url = ["URL"]',
         ),
         (
             "only tiny{sys_platform == 'win32'}<=3.1.1 is available and you require tiny==99",

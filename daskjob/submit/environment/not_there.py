@@ -75,8 +75,8 @@ def _reason(there: str, text: str, variables: Mapping[str, str]) -> str:
     place = _place(variables, is_folder=bool(missing and "provided" in missing["place"]))
     if missing:
         return (
-            f"there is no such package in {place}; check its name, or name an index that has it: "
-            "extra-index-url"
+            f"there is no such package in {place}; check its name, or name an index that has it, "
+            '[tool.daskjob]: extra-index-url = ["URL"]'
         )
     none = _NONE_OF_IT.fullmatch(there)
     if none and none["text"] == text and name_of(text) == text:
