@@ -162,7 +162,10 @@ def test_packages_are_for_one_run_where_there_is_no_cache(daskjob: Daskjob, whee
 @pytest.mark.parametrize(
     ("dependencies", "message"),
     [
-        (["nosuchpackage"], "nosuchpackage was not found"),
+        (
+            ["nosuchpackage"],
+            "sums.py): there is no such package in ",
+        ),
         (["shapes", "old-dask-tool"], "need another dask"),
     ],
 )
