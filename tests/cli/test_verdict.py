@@ -192,7 +192,7 @@ def test_why_shows_where_the_script_failed_and_which_module_is_missing(user: Das
     user.run("--name", "where", where)
     assert user("why", "where").text.splitlines()[-1] == f"Next: Look at {where}, line 2, in load."
     user.run("--name", "lacks", user.script("import nosuchmodule\n", "lacks.py"))
-    assert "Next: Install nosuchmodule" in user("why", "lacks").text
+    assert "Next: Name the package of nosuchmodule" in user("why", "lacks").text
 
 
 DIVIDES = """\
@@ -268,7 +268,7 @@ def test_an_exception_of_a_task_or_its_graph_is_named_with_its_place_and_cause(
     [
         ("pkgg", "No module named pkgg", "Check the name pkgg"),
         ("xml", "'xml' is a package and cannot be directly executed", "Check the name xml"),
-        ("pkgg.main", "Error while finding module specification", "Install pkgg"),
+        ("pkgg.main", "Error while finding module specification", "Name the package of pkgg"),
     ],
 )
 def test_a_module_that_python_cannot_run_is_the_reason(
