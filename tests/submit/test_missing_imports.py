@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from daskjob.submit.cluster_job.imports import Folder
-from daskjob.submit.missing_imports import missing_imports
+from daskjob.submit.cluster_job.missing_imports import missing_imports
 from tests.submit.test_code_folder import write
 
 #: Imports that may fail, or do not happen when the module is imported; and lines of a text.

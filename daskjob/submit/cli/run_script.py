@@ -15,10 +15,10 @@ from daskjob.core.names import ENV_ATTEMPT, ENV_SCHEDULER_ADDRESS
 from daskjob.submit.cli.programs import module_folders, project_folders, script_text
 from daskjob.submit.cli.run_options import RunOptions, Wanted
 from daskjob.submit.cli.ways_in import Way, way_in
+from daskjob.submit.cluster_job.missing_imports import missing_imports
 from daskjob.submit.inline_metadata import ScriptText, declared
 from daskjob.submit.local import local_script_job
 from daskjob.submit.local_records import Origin
-from daskjob.submit.missing_imports import missing_imports
 from daskjob.submit.package_hints import may_have_settings, may_want_packages
 from daskjob.submit.python_environment import (
     Needs,
