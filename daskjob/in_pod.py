@@ -621,7 +621,7 @@ def _index(output: str, sources: Sequence[str], installer: str) -> str:
 
 
 def _no_answer(output: str, wanted: Sequence[Line], where: str) -> str:
-    """Return the sentence about an index that did not answer, with the reason, if one is said."""
+    """Return the message about an index that did not answer, with the reason if it is known."""
     names = [line.name for line in wanted]
     name = next((one for one in names if f"/{one}/" in output.lower()), names[0])
     said = [found[-1] for one in _REASONS if (found := [*one.finditer(output)])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from daskjob.submit.inline_metadata import ScriptText, declared
@@ -38,8 +39,5 @@ def script_places(script: ScriptText, environ: Mapping[str, str]) -> Places:
     found = declared(script.text) if "# /// script" in script.text else None
     if found and found.problem:
         raise WrongSettings(f"{script.subject}: {found.problem}")
-    return Places(
-        script=script_layer(found.settings, script.subject) if found else None,
-        project=project_layer(script.folder),
-        user=user_layer(dask_config(environ)),
-    )
+    own = script_layer(found.settings, script.subject) if found else None
+    return replace(folder_places(script.folder, environ), script=own)

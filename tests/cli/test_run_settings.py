@@ -135,7 +135,7 @@ def test_settings_of_the_user_are_the_least_important(
     found = wanted()
     assert worker(found)["replicas"] == 3
     assert found.manifest["spec"]["startupDeadlineSeconds"] == 3600
-    # Nobody needs to be told each time of their own defaults.
+    # A user knows their own defaults: not every run reports them.
     assert not any("service-account" in note for note in found.notes)
     (project / "pyproject.toml").unlink()
     (project / "sums.py").write_text("print(1)\n")

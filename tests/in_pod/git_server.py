@@ -24,7 +24,7 @@ class Gate:
     def __init__(self) -> None:
         self.is_open = Event()
         self.is_open.set()
-        #: Counts the requests that were held, and of which nobody was told.
+        #: Counts the held requests that have not been reported yet.
         self.held = Semaphore(0)
 
     def pass_through(self) -> None:

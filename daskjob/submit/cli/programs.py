@@ -83,16 +83,19 @@ def sources_of(way: Way, files: tuple[str, ...], whole: Path | None = None) -> S
 
 def project_folders(way: Way) -> tuple[str, ...]:
     """Return the folders of a way's project to append to PYTHONPATH: it imports from them."""
-    first = Path(way.path[0]) if way.path else _folder(way)
     modules = [way.module] if way.module else []
-    return project_path(text_of(way), sources_of(way, ()), first.absolute(), modules)
+    return project_path(text_of(way), sources_of(way, ()), _first_folder(way), modules)
 
 
 def module_folders(way: Way) -> tuple[list[Folder], list[str]]:
     """Return where a way's own modules are, and the modules that ``python -m`` runs."""
-    first = Path(way.path[0]) if way.path else _folder(way)
     modules = [way.module, f"{way.module}.__main__"] if way.module else []
-    return sources_of(way, ()).folders(first.absolute()), modules
+    return sources_of(way, ()).folders(_first_folder(way)), modules
+
+
+def _first_folder(way: Way) -> Path:
+    """Return where Python looks first for the modules of a way."""
+    return (Path(way.path[0]) if way.path else _folder(way)).absolute()
 
 
 def environment_folders(way: Way) -> list[Path]:

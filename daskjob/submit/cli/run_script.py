@@ -73,9 +73,8 @@ def script_run(
     else:
         given = found.given if found else None
         packages, lacking = _with_packages(manifest, source, given, python, options, environment)
-        notes += lacking
-    if options.install:  # else what is declared and missing is reported already
-        notes += _missing(way, source, python, variables, packages)
+        # With --no-install, what is declared and missing is reported already.
+        notes += [*lacking, *_missing(way, source, python, variables, packages)]
     hidden = {name: value for name, value in options.env if name not in options.shown}
     return Wanted(
         manifest,

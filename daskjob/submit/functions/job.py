@@ -73,20 +73,19 @@ def cluster_submission(call: Call, given: Mapping[str, object]) -> Any:
     from daskjob.submit.cluster_job.submission import script_submission, with_image
     from daskjob.submit.environment.wanted import UnfitEnvironment
     from daskjob.submit.functions.program import function_program
-    from daskjob.submit.inline_metadata import ScriptText
     from daskjob.submit.settings.merge import merged
     from daskjob.submit.settings.sources import WrongSettings, default_layer, flags_layer
     from daskjob.submit.settings_places import script_places
 
-    text = call.file.read_text(encoding="utf-8-sig", errors="replace")
+    script = _script_of(call)
     try:
         flags = {"token": secrets.token_hex(16), **given}
-        places = script_places(ScriptText(text, str(call.file), call.file.parent), os.environ)
-        settings = merged([default_layer(), *places.layers(), flags_layer(flags)])
+        layers = script_places(script, os.environ).layers()
+        settings = merged([default_layer(), *layers, flags_layer(flags)])
         versions = environment_versions(os.environ)
         settings = with_image(settings, versions)
         packages = script_environment(
-            text, str(call.file), call.file.parent, settings.settings, os.environ
+            script.text, script.subject, script.folder, settings.settings, os.environ
         )
         code = settings.settings.code or ""
         program = function_program(call, settings.settings.files, code)
@@ -113,19 +112,17 @@ def local_job(call: Call, given: Mapping[str, object]) -> LocalCall:
     """
     from daskjob.submit.cluster_job.fields import set_fields
     from daskjob.submit.environment.wanted import UnfitEnvironment
-    from daskjob.submit.inline_metadata import ScriptText
     from daskjob.submit.local import local_script_job
     from daskjob.submit.local_settings import add_settings, settings_here
     from daskjob.submit.script import ScriptOptions, default_shape
     from daskjob.submit.settings.sources import WrongSettings
 
     known = (*LOCAL, *LOCAL_PACKAGES)
-    text = call.file.read_text(encoding="utf-8-sig", errors="replace")
     others = [key for key in given if key not in known]
     if others:
         raise WrongArgument(f"{', '.join(others)}: jobs of this machine have {', '.join(known)}")
     try:
-        script = ScriptText(text, str(call.file), call.file.parent)
+        script = _script_of(call)
         found = settings_here(script, given, environ=os.environ)
         packages = _local_packages(script, found.given)
         variables = _variables(found.settings.env_file)
@@ -155,6 +152,14 @@ def local_job(call: Call, given: Mapping[str, object]) -> LocalCall:
         job["spec"]["environment"] = packages.environment
     owned = [_from_secret(job, call.name, variables)] if variables else []
     return LocalCall(job, tuple(owned), (*found.notes, *packages.notes))
+
+
+def _script_of(call: Call) -> ScriptText:
+    """Return the file of a function, whose block says what the function needs."""
+    from daskjob.submit.inline_metadata import ScriptText
+    from daskjob.submit.source_text import readable_text
+
+    return ScriptText(readable_text(call.file.read_bytes()), str(call.file), call.file.parent)
 
 
 def _variables(file: str | None) -> Mapping[str, str]:

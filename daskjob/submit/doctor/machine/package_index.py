@@ -19,9 +19,9 @@ from daskjob.submit.environment.wanted import (
     UnfitEnvironment,
     Wanted,
 )
-from daskjob.submit.settings.dask_config import dask_config
 from daskjob.submit.settings.merge import merged
-from daskjob.submit.settings.sources import Places, WrongSettings, project_layer, user_layer
+from daskjob.submit.settings.sources import WrongSettings
+from daskjob.submit.settings_places import folder_places
 
 CHECK = "package index"
 #: Small, without requirements of its own, and what every Dask needs.
@@ -68,5 +68,4 @@ def _ask(indexes: Indexes, environ: Mapping[str, str]) -> None:
 
 def _configured(folder: Path, environ: Mapping[str, str]) -> Indexes:
     """Return the indexes of the project of a folder and of the user."""
-    places = Places(project=project_layer(folder), user=user_layer(dask_config(environ)))
-    return given_by(merged(places.layers()).settings).indexes
+    return given_by(merged(folder_places(folder, environ).layers()).settings).indexes
