@@ -171,8 +171,8 @@ def test_a_server_that_does_not_answer_may_answer_later(user: User, wheels: Path
         failure = user.failure("shapes==1.0", index_urls=(url,), find_links="")
     assert failure.code == LATER
     assert failure.message.endswith(
-        "Check the network, or name a mirror: --index-url URL; or use a folder of wheels: "
-        "--find-links FOLDER."
+        'Check the network, or name a mirror in [tool.daskjob]: index-url = "URL"; or use a folder '
+        'of wheels: find-links = "FOLDER".'
     )
 
 

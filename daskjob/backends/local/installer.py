@@ -33,10 +33,13 @@ _WORDS = (
     ("Use an image with one of them, or with the packages", "Install one of them"),
     ("Use an image with such a Python", "Choose another Python (--python)"),
     ("the index that the image's", "the index that"),
-    ("If pods cannot reach it, name a mirror", "Check the network, or name a mirror"),
+    (
+        "If pods cannot reach it, name a mirror: --index-url URL",
+        'Check the network, or name a mirror in [tool.daskjob]: index-url = "URL"',
+    ),
     (
         "--mount pvc:CLAIM:/wheels --find-links /wheels; or an image that has the packages",
-        "--find-links FOLDER",
+        'find-links = "FOLDER"',
     ),
     ("wheels on a volume", "a folder of wheels"),
     ("of the image, which all roles share", "of this environment"),
