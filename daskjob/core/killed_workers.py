@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from daskjob.core.dask import Loss
 from daskjob.core.diagnose import signal_name
-from daskjob.core.pods import PodFacts
+from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.quantity import format_bytes
 from daskjob.core.wording import Words
 
@@ -49,6 +49,33 @@ def killed_workers(
         return KilledWorkers(f"{what}, with exit code {codes[0]}{signal_name(codes[0])}", step)
     step = f"Most often it uses too much memory: raise {words.memory}; or read the workers' logs."
     return KilledWorkers(what, step)
+
+
+def may_be_explained(message: str, pods: Iterable[PodFacts], losses: Iterable[Loss]) -> bool:
+    """Return whether a worker's pod may still show why it died.
+
+    The scheduler loses a worker's connection at once, and the script may end before Kubernetes
+    reports the end of the worker's container.
+    """
+    pods, losses = tuple(pods), tuple(losses)
+    if _KILLED.search(message) is None or _cause_is_known(pods, losses):
+        return False
+    lost = [pod for pod in pods if _is_one_of(pod, losses)] if losses else pods
+    return any(pod.main is not None and not _has_ended_once(pod.main) for pod in lost)
+
+
+def _cause_is_known(pods: Iterable[PodFacts], losses: Iterable[Loss]) -> bool:
+    return bool(memory_limit(pods, losses)) or any(_crash_code(pod) for pod in pods)
+
+
+def _is_one_of(pod: PodFacts, losses: Iterable[Loss]) -> bool:
+    """Return whether the pod was that of a lost worker; several workers of a pod have a suffix."""
+    name = pod.ref.name
+    return any(loss.worker == name or loss.worker.startswith(f"{name}-") for loss in losses)
+
+
+def _has_ended_once(container: ContainerFacts) -> bool:
+    return container.terminated or container.restarts > 0
 
 
 def _exceeded(limit: str, count: int) -> str:

@@ -304,3 +304,54 @@ def test_failure_that_may_pass_is_retried(code: int, reason: str, message: str) 
     story = running(backoffLimit=5)
     say(story, phase="Failed", containerStatuses=[cannot_start(story, code, reason, message)])
     assert story.status.phase == "Retrying"
+
+
+#: What a script ends with after a worker that ran its task died, and what its scheduler reports.
+KILLED = (
+    "distributed.scheduler.KilledWorker: Attempted to run task 'hog-1' on 1 different workers, but "
+    "all those workers died while running it."
+)
+
+
+def killed_worker() -> tuple[Story, Manifest]:
+    """A job whose runner has ended since it lost a worker, and that worker, which seems to run."""
+    story = running(backoffLimit=0)
+    worker = story.workers()[0]
+    losses = [[worker["metadata"]["name"], 0, ["hog"], 0, 0]]
+    story.world.report = {"tasks": {"total": 1}, "workers": {"losses": losses}}
+    story.end_runner(1, message=KILLED)
+    return story, worker
+
+
+def end_of_worker(story: Story, worker: Manifest, reason: str) -> None:
+    story.world.exit(worker, 137, reason=reason)
+    story.settle()
+
+
+@pytest.mark.parametrize("seconds", [0, 2, 4])
+def test_worker_whose_end_is_reported_after_the_runners_explains_it(seconds: int) -> None:
+    story, worker = killed_worker()
+    story.after(seconds)
+    assert (story.word, story.status.attempts) == ("Running", ())
+    end_of_worker(story, worker, "OOMKilled")
+    [attempt] = story.status.attempts
+    assert "it exceeded the memory limit of its container" in attempt.message
+
+
+def test_worker_whose_end_is_not_reported_is_waited_for_5_s() -> None:
+    story, _ = killed_worker()
+    story.after(4)
+    assert story.decision().wake_at == story.world.now + timedelta(seconds=1)
+    story.after(1)
+    [attempt] = story.status.attempts
+    assert "Most often it uses too much memory" in attempt.message
+
+
+def test_killed_worker_whose_end_is_known_is_not_waited_for() -> None:
+    story = running(backoffLimit=0)
+    worker, *_ = story.workers()
+    losses = [[worker["metadata"]["name"], 0, ["hog"], 0, 0]]
+    story.world.report = {"workers": {"losses": losses}}
+    end_of_worker(story, worker, "Error")
+    story.end_runner(1, message=KILLED)
+    assert story.word == "Failed"

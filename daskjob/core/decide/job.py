@@ -44,7 +44,7 @@ from daskjob.core.policies.deadline import (
     startup_deadline_at,
 )
 from daskjob.core.policies.last_tasks import SCHEDULER_ENDED, with_dropped
-from daskjob.core.policies.outcome import outcome, overdue_at
+from daskjob.core.policies.outcome import outcome, overdue_at, worker_end_due
 from daskjob.core.policies.pacing import next_try
 from daskjob.core.policies.scheduler_loss import scheduler_end_due, scheduler_loss
 from daskjob.core.policies.stall import stall
@@ -95,7 +95,7 @@ def decide_job(observed: ObservedJob, now: datetime) -> Decision:
         return _carry_on(view)
     if scheduler := _scheduler_with_report(view):
         return Decision(report_from=scheduler)
-    if due := scheduler_end_due(view):
+    if due := scheduler_end_due(view) or worker_end_due(view):
         return Decision(wake_at=due)
     if view.attempt_runs:
         # Delayed changes of the status are written now too.

@@ -13,13 +13,16 @@ from datetime import datetime, timedelta
 from daskjob.core.dask import Loss, losses_of
 from daskjob.core.diagnose import container_end, ended_by, not_prepared
 from daskjob.core.job_view import AttemptEnd, JobView
-from daskjob.core.killed_workers import killed_workers
+from daskjob.core.killed_workers import killed_workers, may_be_explained
 from daskjob.core.manifests import mapping
 from daskjob.core.pods import ContainerFacts, PodFacts
 from daskjob.core.reasons import Reason
 
 #: How long a deleted runner may take to terminate: far above any grace period.
 GONE_SECONDS = 600
+#: How long to wait for the end of a worker whose loss made the runner fail: the kubelet reports the
+#: ends of two pods within seconds, in either order.
+WORKER_END_SECONDS = 5
 #: What container runtimes, and this machine, report of a command that cannot be executed.
 _NO_PROGRAM = (
     'exec: "',
@@ -54,6 +57,22 @@ def outcome(view: JobView) -> AttemptEnd | None:
         )
         return AttemptEnd(Reason.NODE_LOST, message)
     return None
+
+
+def worker_end_due(view: JobView) -> datetime | None:
+    """Return until when a worker's pod may show why its loss made the runner fail.
+
+    ``None``: there is nothing to wait for.
+    """
+    runner = view.runner
+    main = runner.main if runner and runner.main_ended and not ended_by(runner) else None
+    if runner is None or main is None or not main.exit_code or main.finished_at is None:
+        return None
+    detail = container_end(runner, main, view.words).detail
+    if not may_be_explained(detail, view.workers, _losses(view)):
+        return None
+    due = main.finished_at + timedelta(seconds=WORKER_END_SECONDS)
+    return due if view.now < due else None
 
 
 def overdue_at(view: JobView) -> datetime | None:
