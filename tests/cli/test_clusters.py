@@ -134,7 +134,10 @@ async def test_cluster_from_its_creation_to_its_end(
         assert (work / "opened").read_text().split() == [url]
         assert await cluster("scale", "mine", 0) == (0, "mine is being scaled to 0 workers\n", "")
         await until(lambda: not kubectl.there("pods", labelSelector="dask.org/component=worker"))
-        assert await cluster("delete", "mine") == (0, "mine is being deleted\n", "")
+        # A wrong name keeps it from no other cluster.
+        code, out, err = await cluster("delete", "nope", "mine")
+        assert (code != 0, out) == (True, "mine is being deleted\n")
+        assert "nope" in err
         done = await asyncio.to_thread(finish, command)
         assert (done.code, done.err.splitlines()[-1]) == (125, "daskjob: cluster mine was deleted")
         await until(lambda: not kubectl.there("daskclusters", "services", "pods"), pause=0.2)

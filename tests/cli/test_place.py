@@ -146,6 +146,18 @@ def test_cancel_stops_running_jobs_and_reports_how_the_others_ended(
     assert [held.job.name for held in jobs.held if held.cancelled] == ["busy"]
 
 
+def test_cancel_takes_each_named_job_that_is_there_and_reports_each_other_one(
+    daskjob: Daskjob, jobs: InMemoryJobs
+) -> None:
+    done = daskjob("cancel", "nope", "busy", "busy", "never")
+    assert done.stdout == "busy is being cancelled\n"
+    assert [held.job.name for held in jobs.held if held.cancelled] == ["busy"]
+    assert isinstance(done.exception, NotFound)
+    assert "never" in str(done.exception)
+    [missing] = done.stderr.splitlines()
+    assert "nope" in missing
+
+
 def test_cancel_without_a_name_takes_the_newest_running_job(
     daskjob: Daskjob, jobs: InMemoryJobs
 ) -> None:

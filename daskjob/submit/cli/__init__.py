@@ -33,7 +33,7 @@ _COMMANDS = {
     "resume": ("changes", "Resume a suspended job."),
     "retry": ("retry", "Run a job that has ended again, as a new job."),
     "scale": ("changes", "Set the number of workers of a job."),
-    "delete": ("jobs", "Delete jobs with their logs and reports."),
+    "delete": ("delete", "Delete jobs with their logs and reports."),
     "cluster": ("clusters", "Create and use Dask clusters on Kubernetes, without a job."),
     "validate": ("manifests", "Check manifests and report every mistake at once."),
     "render": ("manifests", "Print the objects that a manifest or a script creates."),

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from daskjob.core.errors import Conflict, DaskJobError, NotFound
 from daskjob.submit.cli.cluster_place import ClusterPlace
+from daskjob.submit.cli.errors import report_failures
 from daskjob.submit.cli.output import Format, age, output_option, print_objects, print_table
 from daskjob.submit.cli.parameters import Count, Duration, Port
 from daskjob.submit.cli.settings_options import SettingsCommand, given_flags, settings_options
@@ -406,12 +408,22 @@ def scale_command(name: str, workers: int, namespace: str, context: str) -> None
 @place_options
 @click.argument("names_", metavar="NAME...", nargs=-1, required=True, type=ClusterName())
 def delete_command(names_: tuple[str, ...], force: bool, namespace: str, context: str) -> None:
-    """Delete clusters with all of their pods."""
+    """Delete clusters with all of their pods.
+
+    Of several clusters, each one that can be is deleted, and each other one is an error.
+    """
 
     async def act(client: AsyncClusterClient) -> None:
-        for cluster in [await client.get(name) for name in names_]:
-            await client.delete(cluster, force=force)
-            click.echo(f"{cluster.name} is being deleted")
+        failures: list[DaskJobError] = []
+        for name in dict.fromkeys(names_):
+            try:
+                cluster = await client.get(name)
+                await client.delete(cluster, force=force)
+            except (NotFound, Conflict) as error:
+                failures.append(error)
+            else:
+                click.echo(f"{cluster.name} is being deleted")
+        report_failures(failures)
 
     _run(ClusterPlace(context, namespace), act)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 
 import click
 
@@ -23,6 +24,20 @@ def guarded(command: click.Command) -> int:
         _broken_pipe()
         return code
     return code
+
+
+def report_failures(failures: Sequence[Exception]) -> None:
+    """Print all failures but the last one, which ends the command.
+
+    Raises
+    ------
+    Exception
+        The last failure, if there is one.
+    """
+    for failure in failures[:-1]:
+        click.echo(f"daskjob: {failure}", err=True)
+    if failures:
+        raise failures[-1]
 
 
 def _called(command: click.Command) -> int:

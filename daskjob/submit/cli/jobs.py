@@ -13,15 +13,17 @@ from pathlib import Path
 import click
 
 from daskjob.core.dask import losses_of
-from daskjob.core.errors import Conflict, DaskJobError, NotFound, Timeout
+from daskjob.core.errors import NotFound, Timeout
 from daskjob.core.exit_codes import ExitCode, exit_code
 from daskjob.core.explain import Explanation
 from daskjob.core.manifests import Manifest, integer, mapping, object_ref
 from daskjob.core.quantity import format_peak
 from daskjob.core.status import JobStatus
 from daskjob.submit.cli.cluster_place import ClusterPlace
+from daskjob.submit.cli.errors import report_failures
 from daskjob.submit.cli.html_file import DEFAULT, name_and_file, write_html
 from daskjob.submit.cli.job_rows import HEADER, LEAST, LIMIT, progress_of, row_of, took
+from daskjob.submit.cli.named_jobs import NamedJobs
 from daskjob.submit.cli.output import (
     Format,
     listing_option,
@@ -34,17 +36,13 @@ from daskjob.submit.cli.parameters import MANIFEST_SUFFIXES, JobName
 from daskjob.submit.cli.place import (
     cluster_jobs,
     is_mine,
-    of_this_machine,
     options_of,
     pass_jobs,
     wanted_place,
 )
 from daskjob.submit.cli.time_limit import seconds_left
 from daskjob.submit.cli.timeout_option import timeout_option
-from daskjob.submit.jobs import Job, JobRef, Jobs, StillRunning
-
-#: How many names a message lists.
-LISTED = 10
+from daskjob.submit.jobs import Job, JobRef, Jobs
 
 
 @click.command("list")
@@ -379,25 +377,29 @@ def _table(report: Manifest, key: str) -> list[list[float]]:
 def cancel_command(jobs: Jobs, names_: tuple[str, ...], wait: bool) -> None:
     """Cancel running jobs; without NAME, the newest one that is running.
 
-    Scripts get SIGTERM, and SIGKILL after their grace period.
+    Of several jobs, each one that is there is cancelled, and each other name is an error. Scripts
+    get SIGTERM, and SIGKILL after their grace period.
     """
-    found = [job for _, job in _named(jobs, names_)]
-    if not names_:
+    named = NamedJobs()
+    if names_:
+        named.find(jobs, names_)
+    else:
         newest = _newest_running(jobs)
         if newest.status.finished:
             text = f"no job is running; the newest is {newest.name}: {newest.status.phase}"
             click.echo(text, err=True)
             return
-        found = [newest]
-    for job in found:
+        named.found[newest.ref] = ("", newest)
+    for _, job in named:
         if jobs.cancel(job.ref):
             click.echo(f"{job.name} is being cancelled")
         else:
             click.echo(f"{job.name} has already ended: {jobs.get(job.ref).status.phase}")
-    for job in found if wait else ():
+    for _, job in named if wait else ():
         # A job that is deleted in the meantime has ended, too.
         with contextlib.suppress(NotFound):
             jobs.wait(job.ref, raise_on_failure=False)
+    report_failures(named.failures)
 
 
 def _newest_running(jobs: Jobs) -> Job:
@@ -427,153 +429,3 @@ def wait_command(jobs: Jobs, names_: tuple[str, ...], timeout: int | None) -> in
         click.echo(f"{job.name} has ended: {ended.status.phase}")
         code = code or exit_code(ended.status)
     return code
-
-
-@click.command("delete")
-@click.argument("names_", metavar="[NAME]...", nargs=-1, type=JobName())
-@click.option("--all", "everything", is_flag=True, help="Delete every job that has ended.")
-@click.option("--force", is_flag=True, help="Also delete running jobs; they are cancelled first.")
-@click.option(
-    "--forget",
-    is_flag=True,
-    help="Delete only the record that a job was submitted from here; its cluster is not asked.",
-)
-@pass_jobs
-def delete_command(
-    jobs: Jobs, names_: tuple[str, ...], everything: bool, force: bool, forget: bool
-) -> None:
-    """Delete jobs with their logs and reports.
-
-    The name of a script, and a name that several runs have, refer to the newest of them. Of several
-    jobs, each one that can be is deleted, and each other one is an error. --all is about this
-    machine, or with -n about a namespace. A job that was submitted from here and is gone loses its
-    record.
-    """
-    if not names_ and not everything:
-        raise click.UsageError("name the jobs to delete, or use --all")
-    if forget:
-        _forget(names_)
-        return
-    if everything:
-        jobs = of_this_machine(jobs)
-        _delete_all(jobs, force=force)
-    else:
-        _delete_named(jobs, names_, force=force)
-
-
-def _delete_all(jobs: Jobs, *, force: bool) -> None:
-    """Delete the jobs of a place; those that run stay, unless forced."""
-    found = jobs.list()
-    running: list[str] = []
-    for job in found:
-        try:
-            _delete(jobs, job, force=force)
-            click.echo(f"{job.name} deleted")
-        except StillRunning:
-            running.append(job.name)
-    _report_kept(jobs, running, any_deleted=len(running) < len(found))
-
-
-def _delete_named(jobs: Jobs, names_: Iterable[str], *, force: bool) -> None:
-    """Delete jobs, as kubectl does: each one that can be; each other one is an error."""
-    found, failures = _to_delete(jobs, names_)
-    for name, job in found:
-        try:
-            _delete(jobs, job, force=force)
-            click.echo(f"{job.name} deleted{_which(of_this_machine(jobs), name, job)}")
-        except StillRunning:
-            text = f"{job.name} is still running; cancel it first, or use --force"
-            failures.append(Conflict(text))
-    for failure in failures[:-1]:
-        click.echo(f"daskjob: {failure}", err=True)
-    if failures:
-        raise failures[-1]
-
-
-def _delete(jobs: Jobs, job: Job, *, force: bool) -> None:
-    # A job that another command deletes is not an error.
-    with contextlib.suppress(NotFound):
-        jobs.delete(job.ref, force=force)
-    _forget_deleted(job.ref)
-
-
-def _report_kept(jobs: Jobs, running: list[str], *, any_deleted: bool) -> None:
-    """Report the jobs that ``--all`` leaves, or that there are none."""
-    if running:
-        listed = ", ".join(running[:LISTED]) + (", …" if len(running) > LISTED else "")
-        still = (
-            "is still running, and stays" if len(running) == 1 else "are still running, and stay"
-        )
-        click.echo(f"{listed} {still}; --force cancels running jobs first", err=True)
-    elif not any_deleted:
-        click.echo(jobs.place.empty, err=True)
-
-
-def _forget(names_: Iterable[str]) -> None:
-    """Delete the records of jobs."""
-    from daskjob.submit.records.originals import recorded_at
-    from daskjob.submit.records.store import Records
-
-    records = Records()
-    place = wanted_place(click.get_current_context()) or ClusterPlace()
-    for name in names_:
-        found = recorded_at(records, name, place.context, place.namespace)
-        if not found:
-            raise NotFound(f"there is no record that a job {name!r} was submitted from here")
-        for record in found:
-            records.remove(record)
-            click.echo(f"{name} is forgotten here; it was submitted to {record.where}")
-
-
-def _forget_deleted(ref: JobRef) -> None:
-    """Delete the record that a deleted job was submitted from here."""
-    from daskjob.submit.records.store import Records
-
-    records = Records()
-    for record in records.of(ref.name):
-        if record.uid == ref.uid:
-            records.remove(record)
-
-
-def _to_delete(
-    jobs: Jobs, names_: Iterable[str]
-) -> tuple[list[tuple[str, Job]], list[DaskJobError]]:
-    """Return the jobs with their names, and why others cannot be deleted.
-
-    Of those that are gone already, the records are deleted.
-    """
-    from daskjob.submit.records.my_jobs import Ambiguous, Gone
-
-    # One that is named twice is there only once.
-    found: dict[JobRef, tuple[str, Job]] = {}
-    failures: list[DaskJobError] = []
-    for name in names_:
-        try:
-            job = jobs.find(name)
-            found.setdefault(job.ref, (name, job))
-        except (Ambiguous, NotFound) as error:
-            if not (isinstance(error, Gone) and is_mine(jobs)):
-                failures.append(error)
-                continue
-            jobs.records.remove(error.record)
-            click.echo(f"{error.record.name} deleted: it was gone from {error.record.where}")
-    return list(found.values()), failures
-
-
-def _named(jobs: Jobs, names_: Iterable[str]) -> list[tuple[str, Job]]:
-    """Return the jobs with their names; one that is named twice only once."""
-    found: dict[JobRef, tuple[str, Job]] = {}
-    for name in names_:
-        job = jobs.find(name)
-        found.setdefault(job.ref, (name, job))
-    return list(found.values())
-
-
-def _which(jobs: Jobs, name: str, job: Job) -> str:
-    """Return what a name stood for, where that was one of several jobs."""
-    if not name:
-        return ""
-    if job.name != name:
-        return f": the newest run of {name}"
-    others = sum(other.name == name for other in jobs.list())
-    return f": the newest run of this name; older ones: {others}" if others else ""
