@@ -11,6 +11,7 @@ commands start.
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import io
@@ -71,6 +72,11 @@ _OWN_INDEX = re.compile(r"^Looking in indexes: ([^,\s]+)", re.MULTILINE)
 _WITHOUT_INDEX = (
     "If pods cannot reach it, name a mirror: --index-url URL; or use wheels on a volume: "
     "--mount pvc:CLAIM:/wheels --find-links /wheels; or an image that has the packages."
+)
+#: The kube-scheduler chooses a node by what is requested, and knows nothing of full disks.
+_MORE_SPACE = (
+    "The disk of the pod's node is full: request ephemeral-storage for the container, so that the "
+    "pod gets a node that has it; or use an image that has the packages and the code."
 )
 #: What git says; what that means with a login, and without one where that is something else.
 _GIT_FAILURES = (
@@ -410,6 +416,8 @@ def unpack(parts: Iterable[Path], folder: Path) -> int:
                 _unpack_member(archive, member, folder)
             return sum(member.isfile() for member in members)
     except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise Failed(LATER, f"no space is left for the code. {_MORE_SPACE}") from error
         if isinstance(error, OSError) and error.errno:
             raise Failed(LATER, f"the code cannot be unpacked: {error}.") from error
         raise Failed(
@@ -488,6 +496,8 @@ def fetch(
 
 def _git_failure(output: str, url: str, commit: str, has_login: bool) -> Failed:
     """Return the failure of git: what is wrong, and whether another try may help."""
+    if "no space left" in output.lower():
+        return Failed(LATER, f"no space is left for the code. {_MORE_SPACE}", output)
     if _TEMPORARY.search(output):
         return Failed(LATER, f"the server of {url} did not answer.", output)
     with_login, without = _git_reason(output) or ("", "")
@@ -582,8 +592,7 @@ def _install_failure(
     is_empty = "from versions: none" in lowered
     if _TEMPORARY.search(output) or (is_empty and not all(map(_answers, sources))):
         if "no space left" in lowered:
-            sentence = "no space is left on the node's disk for the packages."
-            return Failed(LATER, sentence, output)
+            return Failed(LATER, f"no space is left for the packages. {_MORE_SPACE}", output)
         # Without the output: it ends as if there were no such package.
         return Failed(LATER, _no_answer(output, wanted, where))
     if re.search(r"\b40[137]\b", lowered) and ("unauthorized" in lowered or "forbidden" in lowered):

@@ -14,6 +14,7 @@ from daskjob.in_pod import (
     NEVER,
     Failed,
     Line,
+    _git_failure,
     _install_failure,
     install,
     message_of,
@@ -196,6 +197,35 @@ def test_silent_index_is_named_with_a_package_the_reason_and_a_remedy(
     failure = _install_failure(output, wanted, [""], installer)
     assert failure.code == LATER
     assert message_of(failure) == f"{expected} {REMEDY}"
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        _install_failure(
+            "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on "
+            "device",
+            [Line("colours==1.0")],
+            [""],
+            "pip",
+        ),
+        _install_failure(
+            "error: Failed to install: colours-1.0-py3-none-any.whl (colours==1.0)\n"
+            "  Caused by: failed to copy file: No space left on device (os error 28)",
+            [Line("colours==1.0")],
+            [""],
+            "uv",
+        ),
+        _git_failure(
+            "error: unable to write file a.py: No space left on device", "https://a/b", "c", False
+        ),
+    ],
+    ids=["pip", "uv", "git"],
+)
+def test_full_disk_of_a_node_is_said_with_what_helps(failure: Failed) -> None:
+    assert failure.code == LATER
+    assert failure.sentence.startswith("no space is left for the ")
+    assert "request ephemeral-storage for the container" in failure.sentence
 
 
 def test_remedy_for_a_silent_index_fits_into_a_status() -> None:
