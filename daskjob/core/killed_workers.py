@@ -60,18 +60,24 @@ def may_be_explained(message: str, pods: Iterable[PodFacts], losses: Iterable[Lo
     pods, losses = tuple(pods), tuple(losses)
     if _KILLED.search(message) is None or _cause_is_known(pods, losses):
         return False
-    lost = [pod for pod in pods if _is_one_of(pod, losses)] if losses else pods
-    return any(pod.main is not None and not _has_ended_once(pod.main) for pod in lost)
+    lost = [pod for pod in pods if any(_is_of(pod, loss.worker) for loss in losses)]
+    return any(pod.main is not None and not _has_ended_once(pod.main) for pod in lost or pods)
 
 
 def _cause_is_known(pods: Iterable[PodFacts], losses: Iterable[Loss]) -> bool:
     return bool(memory_limit(pods, losses)) or any(_crash_code(pod) for pod in pods)
 
 
-def _is_one_of(pod: PodFacts, losses: Iterable[Loss]) -> bool:
-    """Return whether the pod was that of a lost worker; several workers of a pod have a suffix."""
-    name = pod.ref.name
-    return any(loss.worker == name or loss.worker.startswith(f"{name}-") for loss in losses)
+def _is_of(pod: PodFacts, worker: str) -> bool:
+    """Return whether a worker ran in a pod.
+
+    Several workers of a pod have a suffix. A worker without a name of its own is named by its
+    address: ``tcp://10.0.0.1:4321``.
+    """
+    name, ip = pod.ref.name, pod.ip
+    if ip and re.search(rf"//\[?{re.escape(ip)}\]?:", worker):
+        return True
+    return worker == name or worker.startswith(f"{name}-")
 
 
 def _has_ended_once(container: ContainerFacts) -> bool:

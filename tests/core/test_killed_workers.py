@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from daskjob.core import names
 from daskjob.core.dask import Loss
-from daskjob.core.killed_workers import exceeded_bytes, killed_workers
-from daskjob.core.manifests import Manifest
-from daskjob.core.pods import PodFacts, pod_facts
+from daskjob.core.killed_workers import exceeded_bytes, killed_workers, may_be_explained
+from daskjob.core.manifests import Manifest, ObjectRef
+from daskjob.core.pods import ContainerFacts, PodFacts, pod_facts
 from daskjob.core.wording import OF_MANIFESTS, OF_SCRIPTS
 
 MESSAGE = (
@@ -71,6 +73,32 @@ def test_workers_that_died_for_an_unknown_reason() -> None:
     assert found is not None
     assert "Most often" in found.next_step
     assert "--memory" in found.next_step
+
+
+def at_work(name: str, ip: str) -> PodFacts:
+    """A worker's pod whose container has not ended."""
+    return replace(worker(0), ref=ObjectRef("Pod", "d", name), ip=ip, main=ContainerFacts("worker"))
+
+
+@pytest.mark.parametrize(
+    ("lost", "explained"),
+    [
+        ("w", False),
+        ("w-1", False),
+        ("tcp://10.0.0.1:4321", False),
+        ("tls://[fd00::1]:4321", False),
+        ("v", True),
+        ("tcp://10.0.0.11:4321", True),
+        # Nobody's: it may have been any.
+        ("17", True),
+    ],
+)
+def test_pods_that_may_still_show_why_a_worker_died(lost: str, explained: bool) -> None:
+    ended = [replace(worker(137), ip=ip) for ip in ("10.0.0.1", "fd00::1")]
+    pods = [*ended, at_work("v", "10.0.0.11")]
+    assert may_be_explained(MESSAGE, pods, [Loss(lost)]) is explained
+    assert not may_be_explained("MemoryError", pods, [Loss(lost)])
+    assert not may_be_explained(MESSAGE, [*pods, worker(139)], [Loss(lost)])
 
 
 @pytest.mark.parametrize("message", ["", "ValueError: KilledWorker", "MemoryError"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -347,11 +348,33 @@ def test_worker_whose_end_is_not_reported_is_waited_for_5_s() -> None:
     assert "Most often it uses too much memory" in attempt.message
 
 
-def test_killed_worker_whose_end_is_known_is_not_waited_for() -> None:
+def by_name(pod: Manifest) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def by_name_and_number(pod: Manifest) -> str:
+    return f"{by_name(pod)}-3"
+
+
+@pytest.mark.parametrize("named", [by_name, by_name_and_number])
+def test_killed_worker_whose_end_is_known_is_not_waited_for(
+    named: Callable[[Manifest], str],
+) -> None:
     story = running(backoffLimit=0)
     worker, *_ = story.workers()
-    losses = [[worker["metadata"]["name"], 0, ["hog"], 0, 0]]
+    losses = [[named(worker), 0, ["hog"], 0, 0]]
     story.world.report = {"workers": {"losses": losses}}
-    end_of_worker(story, worker, "Error")
+    story.world.restart(worker, 137)
+    story.settle()
     story.end_runner(1, message=KILLED)
     assert story.word == "Failed"
+
+
+def test_worker_of_another_name_may_explain_the_end_too() -> None:
+    story = running(backoffLimit=0)
+    story.world.report = {"workers": {"losses": [["7", 0, ["hog"], 0, 0]]}}
+    story.end_runner(1, message=KILLED)
+    assert story.word == "Running"
+    end_of_worker(story, story.workers()[1], "OOMKilled")
+    [attempt] = story.status.attempts
+    assert "it exceeded the memory limit of its container" in attempt.message
