@@ -14,6 +14,7 @@ from daskjob.classic.models import V1Object, fields_of, manifest_of, object_of
 from daskjob.core.errors import WrongArgument, WrongType
 from daskjob.core.manifests import Manifest, mapping
 from daskjob.core.messages import cut
+from daskjob.core.quantity import is_quantity, similar_quantity
 
 #: The name of the container of `make_pod_spec`.
 CONTAINER = "dask-container"
@@ -63,12 +64,19 @@ def make_pod_spec(
     Raises
     ------
     ValueError
-        An extra field does not exist.
+        An extra field does not exist, or an amount is no quantity of Kubernetes.
 
     Examples
     --------
     >>> make_pod_spec(image="ghcr.io/dask/dask:latest", memory_limit="4G", memory_request="4G")
     """
+    for name, amount in (
+        ("memory_limit", memory_limit),
+        ("memory_request", memory_request),
+        ("cpu_limit", cpu_limit),
+        ("cpu_request", cpu_request),
+    ):
+        _check_amount(name, amount)
     args = ["dask-worker", "$(DASK_SCHEDULER_ADDRESS)", "--nthreads", str(threads_per_worker)]
     args += ["--death-timeout", "60"]
     args += ["--memory-limit", str(memory_limit)] if memory_limit else []
@@ -79,7 +87,7 @@ def make_pod_spec(
         "name": CONTAINER,
         "image": image,
         "args": args,
-        "env": [{"name": name, "value": value} for name, value in (env or {}).items()],
+        "env": [{"name": name, "value": value} for name, value in checked_env(env).items()],
         "resources": {
             "limits": {name: amount for name, amount in limits.items() if amount},
             "requests": {name: amount for name, amount in requests.items() if amount},
@@ -90,6 +98,29 @@ def make_pod_spec(
     _add_fields("PodSpec", spec, extra_pod_config or {})
     meta = {"labels": dict(labels or {}), "annotations": dict(annotations or {})}
     return object_of("Pod", {"metadata": meta, "spec": spec})
+
+
+def _check_amount(name: str, amount: object) -> None:
+    if amount is not None and not is_quantity(amount):
+        wanted = similar_quantity(amount) or "'500m' for half a CPU, '4Gi' for memory"
+        raise WrongArgument(
+            f"{name} is {amount!r}, which is no quantity of Kubernetes; write {wanted}"
+        )
+
+
+def checked_env(env: object) -> Mapping[str, Any]:
+    """Return variables by name.
+
+    Raises
+    ------
+    WrongType
+        They are no dictionary.
+    """
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping):
+        raise WrongType(f"env is {env!r}; write a dictionary, such as {{'NAME': 'value'}}")
+    return env
 
 
 def _add_fields(kind: str, given: Manifest, extra: Mapping[str, Any]) -> None:

@@ -21,14 +21,14 @@ from distributed.utils import Log, Logs
 from tornado.ioloop import PeriodicCallback
 
 from daskjob.classic import first_generation, lease, pods
-from daskjob.classic.adaptivity import Adaptivity
+from daskjob.classic.adaptivity import Adaptivity, check_adapt
 from daskjob.classic.auth import ClusterAuth
 from daskjob.classic.builders import check_affinity
 from daskjob.classic.leftovers import delete_leftovers
 from daskjob.classic.links import dashboard_link
 from daskjob.classic.models import V1Object, manifest_of, object_of
 from daskjob.classic.naming import cluster_name
-from daskjob.classic.options import check_arguments, options
+from daskjob.classic.options import check_arguments, options, whole
 from daskjob.classic.own_pod import own_pod
 from daskjob.classic.processes import Scheduler, Worker, pod_log
 from daskjob.classic.site import Site
@@ -36,8 +36,9 @@ from daskjob.classic.templates import pod_template as template_of
 from daskjob.classic.templates import read_template
 from daskjob.classic.widget import with_bounds
 from daskjob.core import names
-from daskjob.core.errors import DaskJobError, WrongArgument, WrongType
+from daskjob.core.errors import ClusterClosed, DaskJobError, NotFound, WrongArgument, WrongType
 from daskjob.core.manifests import Manifest, object_ref
+from daskjob.core.shown import shown
 from daskjob.kube.api import Api
 from daskjob.kube.objects import list_objects
 from daskjob.kube.resources import PODS, Selection
@@ -194,7 +195,9 @@ class KubeCluster(Base):  # type: ignore[misc]
             # SpecCluster wraps every error.
             cause = error.__cause__
             if isinstance(error, RuntimeError) and isinstance(cause, DaskJobError):
-                raise cause from None
+                raise shown(cause) from None
+            if isinstance(error, DaskJobError):
+                raise shown(error) from None
             raise
         finally:
             self._starting = None
@@ -304,7 +307,7 @@ class KubeCluster(Base):  # type: ignore[misc]
             return
         if self._starting is not None or self.status not in (Status.created, Status.closed):
             with suppress(Exception):
-                self.sync(self._abort, callback_timeout=30)
+                super().sync(self._abort, callback_timeout=30)
         with suppress(Exception):
             runner.stop()
         self._quietly_closed()
@@ -322,6 +325,24 @@ class KubeCluster(Base):  # type: ignore[misc]
         # What runs at exit closes only clusters that are not closed.
         self.status = Status.closed
 
+    def sync(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run a coroutine function in the loop of the cluster, and wait for it unless asynchronous.
+
+        Raises
+        ------
+        ClusterClosed
+            The cluster is closed.
+        """
+        self._check_open()
+        try:
+            return super().sync(func, *args, **kwargs)
+        except DaskJobError as error:
+            raise shown(error) from None
+
+    def _check_open(self) -> None:
+        if self.status == Status.closed:
+            raise ClusterClosed(f"cluster {self.name} is closed; create a new KubeCluster")
+
     # Workers
 
     def scale(
@@ -331,6 +352,8 @@ class KubeCluster(Base):  # type: ignore[misc]
 
         ``kubernetes.count.max`` limits it.
         """
+        self._check_open()
+        n = whole("n", n)
         maximum = self._options.maximum
         if maximum is not None and n > maximum:
             logger.warning("%s is limited to %d workers (kubernetes.count.max)", self.name, maximum)
@@ -352,8 +375,12 @@ class KubeCluster(Base):  # type: ignore[misc]
 
     def adapt(self, *args: Any, **kwargs: Any) -> Any:
         """Scale the cluster by its load, between ``minimum`` and ``maximum`` workers."""
+        self._check_open()
+        if args and not isinstance(args[0], type):
+            raise WrongType("adapt has no positional bounds: write minimum= and maximum=")
         if not args:
             kwargs.setdefault("Adaptive", Adaptivity)
+        check_adapt(kwargs)
         return super().adapt(*args, **kwargs)
 
     def scale_up(
@@ -391,6 +418,11 @@ class KubeCluster(Base):  # type: ignore[misc]
         return threads(PodTemplate(spec=manifest_of(self.pod_template.spec)))
 
     # What is seen
+
+    def __repr__(self) -> str:
+        if self.status == Status.closed:
+            return f"{type(self).__name__}({self.name}, closed)"
+        return str(super().__repr__())
 
     def _widget(self) -> Any:
         return with_bounds(super()._widget(), len(self.worker_spec))
@@ -435,12 +467,19 @@ class KubeCluster(Base):  # type: ignore[misc]
     async def _log_of(self, pod: Any) -> Log:
         assert self.site is not None
         if isinstance(pod, str):
-            found = [one for one in await self._pods() if one.metadata.name == pod]
-            pod = found[0] if found else object_of("Pod", _named(pod, self.site))
+            pod = await self._pod_named(pod)
+        elif not hasattr(pod, "metadata"):
+            raise WrongType(f"pod is {pod!r}; write the name of a pod, or one of pods()")
         ref = object_ref({**manifest_of(pod), "kind": "Pod", "apiVersion": "v1"})
         containers = pod.spec.containers if pod.spec else []
         container = containers[0].name if containers else ""
         return Log(await pod_log(self.site.api, ref, container))
+
+    async def _pod_named(self, name: str) -> V1Object:
+        found = {one.metadata.name: one for one in await self._pods()}
+        if name not in found:
+            raise _no_worker(self.name, name, found)
+        return found[name]
 
     async def _worker_logs(self, _: Any = None) -> Logs:
         found = await self._pods()
@@ -471,8 +510,13 @@ class KubeCluster(Base):  # type: ignore[misc]
         wanted = list(workers) if workers else []
         found = first_generation.workers_at(wanted, self.scheduler_info["workers"])
         pods = {worker.pod_name: name for name, worker in self.workers.items()}
-        pairs = ((pods.get(name, name), key) for name, key in zip(found, wanted, strict=True))
-        return {name: key for name, key in pairs if name in self.workers}
+        chosen = {}
+        for name, key in zip(found, wanted, strict=True):
+            name = pods.get(name, name)
+            if name not in self.workers:
+                raise _no_worker(self.name, key, pods)
+            chosen[name] = key
+        return chosen
 
     # Other ways to make one
 
@@ -487,8 +531,9 @@ class KubeCluster(Base):  # type: ignore[misc]
         return cls(read_template(yaml_path), **kwargs)
 
 
-def _named(pod: str, site: Site) -> Manifest:
-    return {"metadata": {"name": pod, "namespace": site.identity.namespace}}
+def _no_worker(cluster: str, worker: object, pods: Iterable[str]) -> NotFound:
+    existing = ", ".join(sorted(pods)) or "none"
+    return NotFound(f"cluster {cluster} has no worker {worker!r}; existing ones: {existing}")
 
 
 def _known_arguments() -> set[str]:

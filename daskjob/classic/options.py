@@ -8,8 +8,10 @@ from typing import Any
 
 import dask.config
 
+from daskjob.classic.builders import checked_env
 from daskjob.classic.first_generation import old_variable
 from daskjob.core.errors import UnknownArgument, WrongArgument
+from daskjob.core.names import checked_namespace
 from daskjob.core.similar_names import did_you_mean
 
 DEPLOY_MODES = ("local", "remote")
@@ -89,12 +91,12 @@ def options(
         raise WrongArgument(f"Unknown deploy mode {mode!r}: deploy_mode is 'local' or 'remote'")
     return Options(
         name=str(of("name", "name", "dask-{user}-{uuid}")),
-        namespace=of("namespace", "namespace", None),
-        n_workers=_whole("n_workers", of("count.start", "n_workers", 0)),
+        namespace=checked_namespace(of("namespace", "namespace", None)),
+        n_workers=whole("n_workers", of("count.start", "n_workers", 0)),
         maximum=of("count.max", "maximum", None),
-        env=of("env", "env", {}),
+        env=checked_env(of("env", "env", {})),
         host=of("host", "host", "0.0.0.0"),
-        port=_whole("port", of("port", "port", 0)),
+        port=whole("port", of("port", "port", 0)),
         idle_timeout=of("idle-timeout", "idle_timeout", None),
         deploy_mode=mode,
         interface=of("interface", "interface", None),
@@ -110,10 +112,17 @@ def options(
     )
 
 
-def _whole(name: str, value: Any) -> int:
+def whole(name: str, value: Any) -> int:
+    """Return a number of things.
+
+    Raises
+    ------
+    WrongArgument
+        It is no whole number from 0 on.
+    """
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
     if number < 0:
         raise WrongArgument(f"{name} must be a number from 0 on; found {value!r}")

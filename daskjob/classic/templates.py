@@ -15,6 +15,7 @@ from daskjob.classic.models import V1Object, manifest_of, object_of
 from daskjob.classic.options import option
 from daskjob.core.errors import NoSuchFile, WrongArgument
 from daskjob.core.messages import cut
+from daskjob.core.quantity import wrong_quantities
 
 
 def pod_template(given: Any, kind: str) -> V1Object | None:
@@ -48,9 +49,9 @@ def read_template(given: Any) -> V1Object:
         It is no pod.
     """
     if isinstance(given, str | os.PathLike):
-        return make_pod_from_dict(_expanded(read_yaml(Path(given))))
+        return _checked(make_pod_from_dict(_expanded(read_yaml(Path(given)))))
     if isinstance(given, Mapping):
-        return make_pod_from_dict(_expanded(given))
+        return _checked(make_pod_from_dict(_expanded(given)))
     if not hasattr(given, "attribute_map"):
         raise WrongArgument(
             "a pod template is a V1Pod, a dictionary or the path of a file; "
@@ -59,7 +60,18 @@ def read_template(given: Any) -> V1Object:
     found = object_of("Pod", manifest_of(given))
     if not (found.spec and found.spec.containers):
         raise WrongArgument("a pod template needs spec.containers with a container")
-    return found
+    return _checked(found)
+
+
+def _checked(template: V1Object) -> V1Object:
+    """Return a template whose amounts are quantities: the API server does not name a wrong one."""
+    wrong = wrong_quantities(manifest_of(template)["spec"], "spec")
+    if wrong:
+        raise WrongArgument(
+            f"pod template: {'; '.join(wrong)}, which is no quantity of Kubernetes; write '500m' "
+            "for half a CPU, '4Gi' for memory"
+        )
+    return template
 
 
 def read_yaml(path: Path) -> Mapping[str, Any]:

@@ -64,6 +64,10 @@ class UnknownArgument(DaskJobError, TypeError):
     """An argument that does not exist."""
 
 
+class ClusterClosed(DaskJobError, RuntimeError):
+    """The cluster was closed, or its start has failed."""
+
+
 class NotFound(DaskJobError):
     """The object does not exist, or no longer."""
 

@@ -9,6 +9,8 @@ import hashlib
 import re
 from enum import StrEnum
 
+from daskjob.core.errors import WrongArgument
+
 API_GROUP = "kubernetes.dask.org"
 API_VERSION = f"{API_GROUP}/v1"
 MANAGED_BY = f"{API_GROUP}/daskjob"
@@ -149,6 +151,25 @@ class Component(StrEnum):
 def is_valid_name(name: str) -> bool:
     """Return whether an object of our kinds may have this name (its Service's must work too)."""
     return len(name) <= NAME_LIMIT and NAME_PATTERN.fullmatch(name) is not None
+
+
+def checked_namespace(given: object) -> str | None:
+    """Return the name of a namespace; ``None`` if none is given.
+
+    Raises
+    ------
+    WrongArgument
+        No namespace can have this name.
+    """
+    if given is None or given == "":
+        return None
+    # Namespaces follow the rule of groups.
+    if isinstance(given, str) and len(given) <= NAME_LIMIT and GROUP_PATTERN.fullmatch(given):
+        return given
+    raise WrongArgument(
+        f"namespace: {given!r} cannot be the name of a namespace; write up to 63 lower-case "
+        "letters, digits and '-'"
+    )
 
 
 def shortened(name: str, limit: int = NAME_LIMIT) -> str:

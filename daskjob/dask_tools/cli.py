@@ -40,8 +40,8 @@ class _Guarded(click.Group):
         click.ClickException
             An error, as Dask's command line shows it.
         """
+        from daskjob.core.connection_advice import advice
         from daskjob.core.errors import DaskJobError
-        from daskjob.submit.cli.errors import advice
 
         try:
             return super().invoke(ctx)

@@ -18,7 +18,9 @@ from distributed.security import Security
 from distributed.utils import Log, Logs, NoOpAwaitable
 
 from daskjob.core import names
+from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Manifest
+from daskjob.core.shown import shown
 from daskjob.kubecluster import defaults
 from daskjob.kubecluster.adaptivity import Adaptivity
 from daskjob.kubecluster.arguments import (
@@ -243,7 +245,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
             raise
 
     async def _start(self) -> None:
-        await self._starting.done()
+        try:
+            await self._starting.done()
+        except DaskJobError as error:
+            raise shown(error) from None
 
     async def _running(self) -> ClusterWatch:
         """Return the cluster as it is, once it runs."""
@@ -288,7 +293,10 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         if not self._has_loop:
             self._has_loop = True
             self._loop_runner.start()
-        return super().sync(func, *args, **kwargs)
+        try:
+            return super().sync(func, *args, **kwargs)
+        except DaskJobError as error:
+            raise shown(error) from None
 
     def _log(self, log: str) -> None:
         """Keep a message, and show it while the cluster starts."""

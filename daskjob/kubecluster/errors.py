@@ -13,8 +13,8 @@ from dask.utils import parse_timedelta
 
 from daskjob.core.errors import (
     ApiError,
+    ClusterClosed,
     Conflict,
-    DaskJobError,
     Forbidden,
     NotFound,
     Timeout,
@@ -42,10 +42,6 @@ class ClusterExists(Conflict, ValueError):
 
 class NoSuchCluster(NotFound, ValueError):
     """The cluster should be connected to, and does not exist."""
-
-
-class ClusterClosed(DaskJobError, RuntimeError):
-    """The cluster was closed, or its start has failed."""
 
 
 def closed_error(name: str, what: str = "is closed; create a new KubeCluster") -> ClusterClosed:

@@ -15,13 +15,22 @@ from typing import Any
 import dask.config
 import pytest
 import yaml
+from distributed.core import Status
 from distributed.security import Security
 
 from daskjob.classic import KubeCluster, make_pod_spec
 from daskjob.classic.models import manifest_of
-from daskjob.errors import NoSuchFile, UnknownArgument
+from daskjob.errors import (
+    ClusterClosed,
+    DaskJobError,
+    NoSuchFile,
+    UnknownArgument,
+    WrongArgument,
+    WrongType,
+)
 
 POD = {"spec": {"containers": [{"image": "i", "args": ["dask-worker"]}]}}
+LOTS = {"spec": {"containers": [{"image": "i", "resources": {"limits": {"memory": "lots"}}}]}}
 #: The documented arguments, in their order.
 ARGUMENTS = [
     *("pod_template", "name", "namespace", "n_workers", "host", "port", "env", "auth"),
@@ -155,11 +164,68 @@ async def test_templates_come_from_everywhere(
         ((POD, {"name": "{nothing}"}), "there is no environment variable nothing"),
         (({"spec": {}}, {}), r"needs spec\.containers"),
         ((3, {}), "a pod template is a V1Pod, a dictionary or the path of a file; found: 3"),
+        ((POD, {"namespace": "My Team"}), "namespace: 'My Team' cannot be the name of a namespace"),
+        ((LOTS, {}), r"pod template: spec\.containers\[0\]\.resources\.limits\.memory is 'lots'"),
     ],
 )
 async def test_wrong_argument_is_reported(given: tuple[Any, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cluster(given[0], **given[1])
+
+
+@pytest.mark.parametrize("env", ["A=b", ["A=b"], 5])
+async def test_variables_that_are_no_dictionary_are_rejected(env: Any) -> None:
+    for make in (lambda: cluster(POD, env=env), lambda: make_pod_spec("i", env=env)):
+        with pytest.raises(
+            WrongType, match=r"^env is .*; write a dictionary, such as {'NAME': 'va"
+        ):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("argument", "amount", "instead"),
+    [("memory_limit", "4GB", "'4G' or '4Gi'"), ("cpu_request", "lots", "'500m' for half a CPU")],
+)
+def test_an_amount_that_kubernetes_cannot_read_is_rejected(
+    argument: str, amount: str, instead: str
+) -> None:
+    given: dict[str, Any] = {argument: amount}
+    with pytest.raises(WrongArgument) as caught:
+        make_pod_spec("i", **given)
+    assert f"{argument} is '{amount}', which is no quantity of Kubernetes; write {instead}" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: c.scale(-1), "^n must be a number from 0 on; found -1$"),
+        (lambda c: c.scale("two"), "^n must be a number from 0 on; found 'two'$"),
+        (lambda c: c.adapt(minimum=3, maximum=1), "^maximum=1 is less than minimum=3$"),
+        (lambda c: c.adapt(maximum="3"), "^maximum must be a number from 0 on; found '3'$"),
+        (lambda c: c.adapt(minimun=1), r"^adapt has no argument 'minimun' \(did you mean minimum"),
+        (lambda c: c.adapt(1, 3), "write minimum= and maximum="),
+    ],
+)
+async def test_a_wrong_number_of_workers_is_rejected_before_anything_is_scaled(
+    call: Callable[[Any], Any], message: str
+) -> None:
+    found = cluster(POD)
+    found.status = Status.created
+    try:
+        with pytest.raises(DaskJobError, match=message):
+            call(found)
+    finally:
+        found._quietly_closed()
+
+
+@pytest.mark.parametrize("call", ["scale", "adapt", "get_logs", "logs", "pods", "scale_down"])
+async def test_a_closed_cluster_says_so(call: str) -> None:
+    found = cluster(POD, name="mine")
+    with pytest.raises(ClusterClosed, match=r"^cluster mine is closed; create a new KubeCluster$"):
+        getattr(found, call)(*([()] if call == "scale_down" else []))
+    assert repr(found) == "KubeCluster(mine, closed)"
 
 
 @pytest.mark.parametrize("text", ["- a\n- b", "{", "\x00"])

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from daskjob import KubeCluster
+from daskjob.core.connection_advice import advice
 from daskjob.core.errors import DaskJobError
 from daskjob.errors import OperatorNotInstalled
 from daskjob.kube.errors import Unreachable
 from daskjob.submit.cli import connection
 from daskjob.submit.cli.cluster_place import ClusterPlace
-from daskjob.submit.cli.errors import advice
 from tests.cli.command import Daskjob, Done
 
 #: As a real API server writes it.

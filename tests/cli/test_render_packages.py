@@ -13,8 +13,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from daskjob.core.connection_advice import advice
 from daskjob.core.spec import DaskJob, parse
-from daskjob.submit.cli.errors import advice
 from daskjob.submit.cli.manifests import render_command
 from daskjob.submit.cli.submit import submit_command
 from tests.cli.command import Daskjob, finish

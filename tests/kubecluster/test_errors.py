@@ -6,6 +6,8 @@ import pickle
 import re
 import subprocess
 import sys
+import traceback
+from typing import Any
 
 import pytest
 
@@ -97,3 +99,19 @@ def test_an_exception_of_a_client_names_the_extra_that_is_missing() -> None:
     program = "import sys; sys.modules['aiohttp'] = None\nfrom daskjob.errors import StartTimeout"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "StartTimeout needs aiohttp: pip install 'daskjob[kubernetes]'" in done.stderr
+
+
+@pytest.mark.parametrize("kind", [KubeCluster, classic.KubeCluster])
+def test_a_start_that_fails_shows_the_users_call_and_the_reason_only(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/missing/config")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    given = () if kind is KubeCluster else (classic.make_pod_spec("i"),)
+    with pytest.raises(errors.DaskJobError, match="/missing/config does not exist") as caught:
+        kind(*given, name="mine", quiet=True)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "direct cause" not in shown
+    assert "During handling" not in shown
+    # In a notebook, each call inside daskjob is some lines above the reason.
+    assert len(re.findall("^  File ", shown, re.M)) <= 6
