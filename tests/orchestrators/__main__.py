@@ -1,7 +1,7 @@
 """Runs the tests of each orchestrator in its environment, and those about all of them in this one.
 
 ``python -m tests.orchestrators [airflow|prefect|dagster|pipelines] [pytest's arguments]``. Tests of
-Airflow are in files and folders ``airflow*`` here, and so on. With ``JOBS`` of 2 or more, two
+Airflow are in files and folders ``airflow*`` here, and so on. With ``JOBS`` of 2 or more, as many
 environments run at the same time, with a Kubernetes each.
 """
 
@@ -22,8 +22,8 @@ _FOLDER = Path("tests", "orchestrators")
 _LAST_FAILED = Path("v", "cache", "lastfailed")
 #: pytest found no test.
 _NOTHING = 5
-#: Each pair runs at the same time as the other one; they take about as long.
-_LANES = (("prefect",), ("airflow", "dagster", "pipelines"))
+#: The longest comes first; what begins last ends while it still runs.
+_LONGEST_FIRST = ("prefect", "airflow", "dagster", "pipelines")
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,14 @@ class Run:
 
 def main(arguments: list[str]) -> int:
     """Run them all, also after a failure; return an exit code."""
-    names = [name for name in PINS if name in arguments]
+    named = [name for name in _LONGEST_FIRST if name in arguments]
     options = [argument for argument in arguments if argument not in PINS]
-    lanes = [(name,) for name in names] if names else _LANES
-    beside = len(lanes) > 1 and int(os.environ.get("JOBS") or 1) > 1
-    run = Run(options, beside)
-    codes = [] if names else [run.tests("test")]
-    with ThreadPoolExecutor(2 if beside else 1) as pool:
-        for found in pool.map(lambda lane: [run.tests(name) for name in lane], lanes):
-            codes += found
+    names = named or _LONGEST_FIRST
+    at_once = min(len(names), int(os.environ.get("JOBS") or 1))
+    run = Run(options, beside=at_once > 1)
+    codes = [] if named else [run.tests("test")]
+    with ThreadPoolExecutor(at_once) as pool:
+        codes += pool.map(run.tests, names)
     _record()
     return max(codes)
 
