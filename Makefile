@@ -14,7 +14,7 @@ SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),--numprocesses=$(JOBS) --dist=loadfi
 AFTERWARDS = tests/operator/test_rights_used.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-oldest test-orchestrators check docs docs-links lint types contracts format crds fields recording benchmarks why crash \
+.PHONY: help run test test-oldest test-orchestrators check docs docs-links lint types contracts format crds fields recording benchmarks why bugs crash \
 	clean cluster cluster-env cluster-down cluster-tools
 
 help: ## List all targets
@@ -48,6 +48,9 @@ test-orchestrators: ## Run the tests with Airflow, Prefect and Dagster, each in 
 
 why: ## Produce every cause of docs/why.md on a cluster, and write its table from the answers
 	@bin=$(BIN) && DASKJOB_WRITE_WHY=1 "$$bin/python" -m pytest tests/why $(ARGS)
+
+bugs: ## Produce the mistakes of dask-kubernetes, and write what was seen into docs/howto/fixed-bugs.md
+	@bin=$(BIN) && DASKJOB_WRITE_BUGS=1 "$$bin/python" -m pytest tests/kubecluster/test_bugs_of_dask_kubernetes.py $(ARGS)
 
 crash: ## Kill the operator before and after each of its writes ("make test" runs a sample)
 	@bin=$(BIN) && DASKJOB_CRASH_POINTS=all "$$bin/python" -m pytest tests/crash $(ARGS)

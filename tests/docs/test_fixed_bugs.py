@@ -7,15 +7,7 @@ import re
 from functools import cache
 
 from tests.docs.documents import ROOT
-
-PAGE = ROOT / "docs" / "howto" / "fixed-bugs.md"
-BUGS = 35
-
-
-def rows() -> list[list[str]]:
-    """Return the cells of each row."""
-    lines = [line for line in PAGE.read_text().splitlines() if re.match(r"\| \d+ \|", line)]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+from tests.docs.fixed_bugs import BUGS, rows
 
 
 @cache
@@ -28,12 +20,12 @@ def functions(file: str) -> set[str]:
 
 def test_each_bug_has_its_row() -> None:
     found = rows()
-    assert [int(cells[0]) for cells in found] == list(range(1, BUGS + 1))
-    assert all(len(cells) == 4 and all(cells) for cells in found)
+    assert [row.number for row in found] == list(range(1, BUGS + 1))
+    assert all(row.theirs and row.seen and row.ours and row.tests for row in found)
 
 
 def test_each_named_test_exists() -> None:
-    for cells in rows():
-        names = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", cells[3])
-        assert cells[3] == ", ".join(f"`{file}::{name}`" for file, name in names), cells
+    for row in rows():
+        names = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row.tests)
+        assert row.tests == ", ".join(f"`{file}::{name}`" for file, name in names), row
         assert [(f, n) for f, n in names if n not in functions(f)] == []
