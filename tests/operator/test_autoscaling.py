@@ -1,16 +1,21 @@
-"""Groups follow the demand of a real scheduler, with the operator as users install it."""
+"""Groups follow the demand of a real scheduler, with the operator as users install it.
+
+While the documented autoscaler waits for its window, in a namespace of its own, other tests run.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
+from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor, fresh_namespace
 from tests.operator.clusters import client_pod, documented, fake_cluster, running
 from tests.operator.installed import Operator
 from tests.operator.jobs import condition, container, ended, pod_spec, python_job, until_only
@@ -74,54 +79,42 @@ def followed(kubectl: Kubectl, true: Callable[[], object], seconds: float) -> se
     return sizes
 
 
-def says(kubectl: Kubectl, words: str) -> Callable[[], bool]:
-    """Return a check that the client has logged a line."""
-    return lambda: words in kubectl.log("client")
+@dataclass(frozen=True)
+class Documented:
+    """The documented autoscaler, with a client that computes and then waits."""
+
+    kubectl: Kubectl
+    #: The sizes of the group until the client had its results.
+    grown: set[int]
+    #: The seconds from then until one worker was left, and the sizes until then.
+    shrunk: Future[tuple[float, set[int]]]
 
 
-def test_documented_autoscaler_adds_workers_for_tasks_and_removes_them_after_its_window(
-    operator: Operator,
-    image: str,
-    apply: Apply,
-    kubectl: Kubectl,
-    wait_for: WaitFor,
-    audit: Audit,
-    namespace: str,
-) -> None:
-    apply(documented("cluster", image), documented("autoscaler", image))
-    wait_for("daskcluster", "simple", running, seconds=120)
-    apply(client_pod(image, COMPUTES))
-    wait_for("pod", "client", running)
-    sizes = followed(kubectl, says(kubectl, f"the sum is {SQUARES}"), 240)
-    assert max(sizes) >= 4
-    assert max(sizes) <= 10
-    idle_since = time.monotonic()
-    peak = replicas(kubectl)
+@pytest.fixture(scope="module")
+def autoscaler(operator: Operator, request: pytest.FixtureRequest) -> Iterator[Documented]:
+    """The documented autoscaler, after its tasks; its workers are counted beside the tests."""
+    kubernetes = operator.kubernetes
+    image = kubernetes.image("dask")
+    with fresh_namespace(kubernetes, request.node) as namespace, ThreadPoolExecutor(1) as beside:
+        kubectl = Kubectl(kubernetes, namespace)
+        kubectl.apply(documented("cluster", image), documented("autoscaler", image))
+        kubectl.wait_for("daskcluster", "simple", running, seconds=120)
+        kubectl.apply(client_pod(image, COMPUTES))
+        kubectl.wait_for("pod", "client", running)
+        computed = f"the sum is {SQUARES}"
+        grown = followed(kubectl, lambda: computed in kubectl.log("client"), 240)
+        yield Documented(kubectl, grown, beside.submit(shrinking, kubectl))
+
+
+def shrinking(kubectl: Kubectl) -> tuple[float, set[int]]:
+    """Wait until one worker is left; return the seconds, and the sizes of the group until then."""
+    begun = time.monotonic()
     sizes = followed(kubectl, lambda: replicas(kubectl) == 1, WINDOW_SECONDS + 60)
-    waited = time.monotonic() - idle_since
-    # The demand falls while the last tasks run, shortly before the client gets its results.
-    assert waited >= WINDOW_SECONDS - 4 * INTERVAL_SECONDS, f"from {peak}: {sizes}"
-    followed(kubectl, lambda: workers(kubectl) == 1, 90)
-    # The results of the removed workers are still there.
-    kubectl("exec", "client", "--", "touch", "/tmp/again")
-    wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=60)
-    assert f"it still is {SQUARES}" in kubectl.log("client")
-    # And none of them were computed again.
-    assert "caused the cluster to lose" not in kubectl("logs", "simple-scheduler")
+    return time.monotonic() - begun, sizes
 
-    found = wait_for("daskautoscaler", "simple", lambda a: a["status"].get("current") == 1)
-    assert (found["status"]["desired"], found["status"]["reason"]) == (1, "FewerWanted")
-    assert condition(found, "ScalingActive")["status"] == "True"
-    [owner] = found["metadata"]["ownerReferences"]
-    assert (owner["name"], owner.get("controller", False)) == ("simple", False)
-    cluster = wait_for("daskcluster", "simple", lambda c: c["status"].get("syncedReplicas") == 1)
-    assert cluster["spec"]["worker"]["replicas"] == 1
 
-    # The scheduler is still asked every 5 s, but that is not a request to the API server.
-    time.sleep(10)
-    with audit() as audited:
-        time.sleep(3 * INTERVAL_SECONDS)
-    assert [str(r) for r in operator.asked(audited, namespace)] == []
+def test_documented_autoscaler_adds_workers_for_tasks(autoscaler: Documented) -> None:
+    assert 4 <= max(autoscaler.grown) <= 10
 
 
 NEEDS_MEMORY = """
@@ -214,3 +207,35 @@ def test_group_keeps_its_size_when_its_cluster_stops_autoscaling(
     kubectl("wait", "daskautoscaler/simple-default", "--for=delete", "--timeout=30s")
     followed(kubectl, lambda: workers(kubectl) == 2, 30)
     assert replicas(kubectl) == 2
+
+
+def test_documented_autoscaler_removes_workers_after_its_window(
+    autoscaler: Documented, operator: Operator, audit: Audit
+) -> None:
+    kubectl = autoscaler.kubectl
+    waited, sizes = autoscaler.shrunk.result()
+    # The demand falls while the last tasks run, shortly before the client gets its results.
+    assert waited >= WINDOW_SECONDS - 4 * INTERVAL_SECONDS, f"{waited:.0f} s: {sizes}"
+    followed(kubectl, lambda: workers(kubectl) == 1, 90)
+    # The results of the removed workers are still there.
+    kubectl("exec", "client", "--", "touch", "/tmp/again")
+    kubectl.wait_for("pod", "client", lambda pod: pod["status"]["phase"] == "Succeeded", seconds=60)
+    assert f"it still is {SQUARES}" in kubectl.log("client")
+    # And none of them were computed again.
+    assert "caused the cluster to lose" not in kubectl("logs", "simple-scheduler")
+
+    found = kubectl.wait_for("daskautoscaler", "simple", lambda a: a["status"].get("current") == 1)
+    assert (found["status"]["desired"], found["status"]["reason"]) == (1, "FewerWanted")
+    assert condition(found, "ScalingActive")["status"] == "True"
+    [owner] = found["metadata"]["ownerReferences"]
+    assert (owner["name"], owner.get("controller", False)) == ("simple", False)
+    synced = kubectl.wait_for(
+        "daskcluster", "simple", lambda c: c["status"].get("syncedReplicas") == 1
+    )
+    assert synced["spec"]["worker"]["replicas"] == 1
+
+    # The scheduler is still asked every 5 s, but that is not a request to the API server.
+    time.sleep(10)
+    with audit() as audited:
+        time.sleep(3 * INTERVAL_SECONDS)
+    assert [str(r) for r in operator.asked(audited, kubectl.namespace)] == []
