@@ -162,7 +162,7 @@ def test_cluster_of_a_killed_client_goes(programs: Programs) -> None:
 
 
 def worker(kubernetes: Kubernetes, **more: Any) -> Any:
-    """A pod template whose workers end soon without a scheduler."""
+    """A pod template whose workers end soon without a scheduler, also on a busy machine."""
     extra = {"terminationGracePeriodSeconds": 1, **more}
     pod = make_pod_spec(
         kubernetes.image("dask"),
@@ -172,7 +172,7 @@ def worker(kubernetes: Kubernetes, **more: Any) -> Any:
         extra_pod_config=extra,
     )
     args = pod.spec.containers[0].args
-    args[args.index("--death-timeout") + 1] = "4"
+    args[args.index("--death-timeout") + 1] = "10"
     return pod
 
 
