@@ -408,7 +408,7 @@ def _check_image(pod: PodFacts) -> Diagnosis | None:
                 Reason.IMAGE_PULL,
                 f"the image name of {whose} is invalid",
                 container.message,
-                "Correct the image's name and submit it again.",
+                "Correct the image's name.",
                 0,
             )
     return None

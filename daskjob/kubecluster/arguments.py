@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask.config
+
+from daskjob.core import names
 from daskjob.core.errors import NoSuchFile
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.similar_names import did_you_mean
@@ -20,6 +24,7 @@ from daskjob.kubecluster.defaults import configured, configured_flag
 from daskjob.kubecluster.errors import UnknownArgument, ValidationError
 from daskjob.kubecluster.first_generation import cluster_of_template, read_pod
 from daskjob.kubecluster.specs import (
+    DEFAULT_IMAGE,
     SERVICE_TYPES,
     checked_resources,
     command_words,
@@ -48,6 +53,9 @@ KNOWN = (
 )
 #: Those that are no attributes of a cluster.
 _NO_ATTRIBUTES = ("name", "resource_timeout", "custom_cluster_spec", "comm_forward_port")
+#: The keys of arguments whose names differ from them.
+_OTHER_KEYS = {"n_workers": "count.start", "jupyter": "scheduler-jupyter"}
+_IMAGE = re.compile(r"[\w.:/@-]{1,512}", re.ASCII)
 #: What the base class takes besides.
 PASSED_ON = ("scheduler_sync_interval",)
 #: What decides in Dask's own automatic scaling; here, the operator does.
@@ -108,29 +116,42 @@ def resolved(given: Mapping[str, Any]) -> Arguments:
             return _checked_flag(argument, values[argument])
         return configured_flag(key or _key(argument))
 
+    def called(argument: str, key: str = "") -> str:
+        """Return what messages call a value: the key where the configuration has it."""
+        return argument if argument in values else f"kubernetes.{key or _key(argument)}"
+
     custom = custom_spec(value("custom_cluster_spec")) or _of_template()
     _warn_of_maximum()
+    _warn_of_names()
     own_namespace = metadata(custom).get("namespace") if custom else None
     return Arguments(
         name=_name(values, custom),
-        namespace=_text_or_none("namespace", values.get("namespace") or own_namespace)
-        or _text_or_none("namespace", configured("namespace")),
-        image=_text_or_none("image", value("image")) or "",
-        n_workers=checked_count("n_workers", value("n_workers", "count.start")),
+        namespace=names.checked_namespace(values.get("namespace") or own_namespace)
+        or names.checked_namespace(configured("namespace")),
+        image=checked_image(value("image"), called("image")),
+        n_workers=checked_count(
+            called("n_workers", "count.start"), value("n_workers", "count.start")
+        ),
         resources=checked_resources(value("resources") or {}),
         env=variables(value("env") or {}),
         worker_command=command_words(value("worker_command")),
         port_forward_cluster_ip=flag("port_forward_cluster_ip"),
-        create_mode=create_mode(value("create_mode")),
+        create_mode=create_mode(value("create_mode"), called("create_mode")),
         shutdown_on_close=_shutdown_on_close(values),
-        idle_timeout=_whole_seconds("idle_timeout", value("idle_timeout")),
-        resource_timeout=_seconds("resource_timeout", value("resource_timeout")),
-        scheduler_service_type=_service_type(value("scheduler_service_type")),
+        idle_timeout=_whole_seconds(called("idle_timeout"), value("idle_timeout")),
+        resource_timeout=_seconds(called("resource_timeout"), value("resource_timeout")),
+        scheduler_service_type=_service_type(
+            value("scheduler_service_type"), called("scheduler_service_type")
+        ),
         custom_cluster_spec=custom,
-        scheduler_forward_port=_port("scheduler_forward_port", value("scheduler_forward_port")),
-        comm_forward_port=_port("comm_forward_port", value("comm_forward_port")),
+        scheduler_forward_port=_port(
+            called("scheduler_forward_port"), value("scheduler_forward_port")
+        ),
+        comm_forward_port=_port(called("comm_forward_port"), value("comm_forward_port")),
         jupyter=flag("jupyter", "scheduler-jupyter") or False,
-        lease_seconds=checked_count("lease_duration_seconds", configured("lease-duration-seconds")),
+        lease_seconds=checked_count(
+            "kubernetes.lease-duration-seconds", configured("lease-duration-seconds")
+        ),
         given=frozenset(values),
     )
 
@@ -142,6 +163,15 @@ def _warn_of_maximum() -> None:
             "adapt(maximum=...), and a namespace by a ResourceQuota",
             FutureWarning,
         )
+
+
+def _warn_of_names() -> None:
+    """Warn of arguments whose key has another name: such a key, or variable, has no effect."""
+    for name, key in _OTHER_KEYS.items():
+        for wrong in (name, _key(name)):
+            if dask.config.get(f"kubernetes.{wrong}", None) is not None:
+                warn_user(f"kubernetes.{wrong} has no effect: the key is kubernetes.{key}")
+                break
 
 
 def _of_template() -> Manifest | None:
@@ -170,9 +200,9 @@ def check_passed_on(more: Mapping[str, object], known: Sequence[str]) -> None:
     UnknownArgument
         One does not exist.
     """
-    for name in more:
-        if name not in PASSED_ON:
-            raise _unknown("KubeCluster", name, [*known, *PASSED_ON])
+    unknown = [name for name in more if name not in PASSED_ON]
+    if unknown:
+        raise _unknown("KubeCluster", unknown, [*known, *PASSED_ON])
 
 
 def check_of_adapt(more: Mapping[str, object]) -> None:
@@ -183,18 +213,19 @@ def check_of_adapt(more: Mapping[str, object]) -> None:
     UnknownArgument
         One does not exist.
     """
-    for name in more:
-        if name not in _OF_DASKS_ADAPTIVE:
-            known = ["minimum", "maximum", "worker_group", *_OF_DASKS_ADAPTIVE]
-            raise _unknown("adapt", name, known)
+    unknown = [name for name in more if name not in _OF_DASKS_ADAPTIVE]
+    if unknown:
+        known = ["minimum", "maximum", "worker_group", *_OF_DASKS_ADAPTIVE]
+        raise _unknown("adapt", unknown, known)
     if more:
         warn_user(
             f"without effect in adapt: {', '.join(more)}; the operator decides when it scales",
         )
 
 
-def _unknown(what: str, name: str, known: Sequence[str]) -> UnknownArgument:
-    return UnknownArgument(f"{what} has no argument {name!r}{did_you_mean(name, known)}")
+def _unknown(what: str, names: Sequence[str], known: Sequence[str]) -> UnknownArgument:
+    found = ", ".join(f"{name!r}{did_you_mean(name, known)}" for name in names)
+    return UnknownArgument(f"{what} has no argument {found}")
 
 
 def _key(argument: str) -> str:
@@ -274,7 +305,7 @@ def _read_file(path: Path) -> object:
     return documents[0]
 
 
-def create_mode(given: object) -> CreateMode:
+def create_mode(given: object, called: str = "create_mode") -> CreateMode:
     """Return a create mode from its name or value.
 
     Raises
@@ -288,7 +319,7 @@ def create_mode(given: object) -> CreateMode:
     word = str(getattr(given, "name", given)).upper().replace("-", "_").removeprefix("CREATEMODE.")
     if word not in CreateMode.__members__:
         raise ValidationError(
-            f"create_mode: {given!r} is not allowed; use one of {', '.join(CreateMode.__members__)}"
+            f"{called}: {given!r} is not allowed; use one of {', '.join(CreateMode.__members__)}"
         )
     return CreateMode[word]
 
@@ -337,11 +368,24 @@ def _text_or_none(argument: str, given: object) -> str | None:
     raise ValidationError(f"{argument}: {given!r} is no string")
 
 
-def _service_type(given: object) -> str:
+def checked_image(given: object, called: str = "image") -> str:
+    """Return the reference of an image.
+
+    Raises
+    ------
+    ValidationError
+        No image can have it.
+    """
+    if isinstance(given, str) and _IMAGE.fullmatch(given):
+        return given
+    raise ValidationError(
+        f"{called}: {given!r} is no reference of an image; write one, such as {DEFAULT_IMAGE!r}"
+    )
+
+
+def _service_type(given: object, called: str) -> str:
     if given not in SERVICE_TYPES:
-        raise ValidationError(
-            f"scheduler_service_type: {given!r} is not allowed; use {', '.join(SERVICE_TYPES)}"
-        )
+        raise ValidationError(f"{called}: {given!r} is not allowed; use {', '.join(SERVICE_TYPES)}")
     return str(given)
 
 

@@ -54,7 +54,7 @@ from daskjob.kubecluster.groups import (
 from daskjob.kubecluster.links import dashboard_link, jupyter_link
 from daskjob.kubecluster.live_widget import LiveWidget
 from daskjob.kubecluster.manifest import warn_of_ignored_name
-from daskjob.kubecluster.pod_logs import WantedLogs, logs_of
+from daskjob.kubecluster.pod_logs import WantedLogs, check_tail, logs_of
 from daskjob.kubecluster.scaling import Scaling
 from daskjob.kubecluster.scheduler_connection import SchedulerConnection, subscribed_again
 from daskjob.kubecluster.session import Session
@@ -92,11 +92,13 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
     namespace
         Its namespace; by default that of the pod, or of the kubeconfig's context.
     image
-        The image of scheduler and workers.
+        The image of scheduler and workers; by default ``ghcr.io/dask/dask:latest``.
     n_workers
-        The number of workers of the default group.
+        The number of workers of the default group; by default 0.
     resources
-        ``requests`` and ``limits`` of the scheduler and of each worker.
+        ``requests`` and ``limits`` of the scheduler and of each worker, such as
+        ``{"requests": {"cpu": 1}, "limits": {"memory": "4Gi"}}``. What only workers need, such as
+        GPUs, goes into ``add_worker_group``, or into the workers' part of a custom spec.
     env
         Variables of scheduler and workers: a dictionary, or Kubernetes' list.
     worker_command
@@ -105,15 +107,17 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         True: always forward ports. False: connect directly if possible. By default, connect
         directly in a Kubernetes, and forward ports elsewhere.
     create_mode
-        A ``CreateMode``, or its name.
+        ``"CREATE_OR_CONNECT"``, the default; ``"CREATE_ONLY"`` rejects a cluster that exists,
+        ``"CONNECT_ONLY"`` one that does not. Or a ``CreateMode``.
     shutdown_on_close
         Whether to delete the cluster at the end; by default, if it was created here.
     idle_timeout
-        After how many seconds without work the operator deletes the cluster; 0: never.
+        After how many seconds without work the operator deletes the cluster; 0, the default:
+        never.
     resource_timeout
-        For how many seconds nothing may move in the start.
+        For how many seconds nothing may move in the start; by default 60.
     scheduler_service_type
-        ``ClusterIP``, ``NodePort`` or ``LoadBalancer``.
+        ``"ClusterIP"``, the default, ``"NodePort"`` or ``"LoadBalancer"``.
     custom_cluster_spec
         A DaskCluster, or the path of a YAML file with one; arguments beside it change it.
     scheduler_forward_port, comm_forward_port
@@ -457,7 +461,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         if worker_group is not None:
             await check_group(watch, worker_group)
         wait = WorkerWait(self.name, n_workers, timeout, worker_group)
-        await wait.done(self._asked, watch.problems)
+        await wait.done(self._asked, lambda: wait.problems(watch))
 
     async def _asked(self) -> dict[str, Any]:
         """Return the workers that the scheduler has now.
@@ -506,6 +510,8 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         """Return the log of a worker's pod; without one, a dictionary of those of all workers."""
         if pod is None:
             return self.get_logs(scheduler=False)
+        if not isinstance(pod, str) and not hasattr(pod, "metadata"):
+            raise WrongType(f"pod is {pod!r}; write the name of a pod, or one of pods()")
         name = pod if isinstance(pod, str) else pod.metadata.name
         return self.sync(self._log_of, str(name))
 
@@ -530,6 +536,7 @@ class KubeCluster(DaskCluster):  # type: ignore[misc]
         chosen = workers if isinstance(workers, bool) else frozenset(map(self._pod_of, workers))
         group = names.group_name(self.name, worker_group) if worker_group else ""
         only_workers = worker_group is not None
+        check_tail(tail)
         wanted = WantedLogs(scheduler and not only_workers, chosen, group, previous, tail)
         return self.sync(self._wanted_logs, wanted, cluster, worker_group)
 

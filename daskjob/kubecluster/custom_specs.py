@@ -9,6 +9,8 @@ from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.spec import DaskCluster, DaskWorkerGroup, parse
+from daskjob.core.spec.kubernetes_objects import Unknown, template_mistakes
+from daskjob.core.warn import warn_user
 from daskjob.kubecluster.errors import ValidationError
 
 
@@ -36,6 +38,7 @@ def check_cluster(given: Manifest) -> None:
         parse(DaskCluster, made)
     except Invalid as error:
         raise _rejected("custom_cluster_spec", map(str, error.errors)) from None
+    _warn_of_unknown("custom_cluster_spec", made)
 
 
 def check_worker_part(given: Manifest) -> None:
@@ -52,6 +55,14 @@ def check_worker_part(given: Manifest) -> None:
         parse(DaskWorkerGroup, made)
     except Invalid as error:
         raise _rejected("custom_spec", map(_of_part, error.errors)) from None
+    _warn_of_unknown("custom_spec", made)
+
+
+def _warn_of_unknown(argument: str, made: Manifest) -> None:
+    """Warn of unknown fields of pods, which have no effect unless the Kubernetes is newer."""
+    unknown = [str(one) for one in template_mistakes(made) if isinstance(one, Unknown)]
+    if unknown:
+        warn_user(f"{argument}: {'; '.join(unknown)}")
 
 
 def _head(kind: names.Kind) -> Manifest:

@@ -17,7 +17,7 @@ from daskjob.core.manifests import (
     mappings,
     object_ref,
 )
-from daskjob.kubecluster.arguments import checked_count
+from daskjob.kubecluster.arguments import checked_count, checked_image
 from daskjob.kubecluster.custom_specs import check_worker_part, plain
 from daskjob.kubecluster.errors import ValidationError
 from daskjob.kubecluster.specs import make_worker_spec
@@ -57,7 +57,7 @@ def worker_part(
     """
     if custom_spec is None:
         return make_worker_spec(
-            image=image or cluster.image,
+            image=cluster.image if image is None else checked_image(image),
             n_workers=checked_count(
                 "n_workers", DEFAULT_WORKERS if n_workers is None else n_workers
             ),
@@ -88,7 +88,12 @@ def checked_group_name(given: str | None) -> str:
         It cannot be a name of a group, or is the default one's.
     """
     chosen = f"group-{secrets.token_hex(3)}" if given is None else given
-    if not names.GROUP_PATTERN.fullmatch(chosen) or chosen == names.DEFAULT_GROUP:
+    is_name = (
+        isinstance(chosen, str)
+        and len(chosen) <= names.NAME_LIMIT
+        and names.GROUP_PATTERN.fullmatch(chosen)
+    )
+    if not is_name or chosen == names.DEFAULT_GROUP:
         raise ValidationError(
             f"{chosen!r} cannot be the name of a worker group: {names.GROUP_RULE}, and not "
             f"{names.DEFAULT_GROUP}"

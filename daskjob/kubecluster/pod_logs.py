@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from daskjob.core import names
 from daskjob.core.diagnose import waiting_for
-from daskjob.core.errors import DaskJobError
+from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.manifests import Manifest, ObjectRef, mapping, mappings, metadata, object_ref
 from daskjob.core.pods import pod_facts
 from daskjob.kube.api import Api
 from daskjob.kube.logs import ContainerLog, LogWish
 from daskjob.kube.objects import list_objects
 from daskjob.kube.resources import PODS, Selection
+from daskjob.kubecluster.errors import ValidationError
 
 #: How many logs are read at a time.
 AT_ONCE = 16
@@ -45,11 +47,32 @@ class WantedLogs:
         return self.workers if isinstance(self.workers, bool) else meta.get("name") in self.workers
 
 
+def check_tail(tail: object) -> None:
+    """Reject what is no number of lines.
+
+    Raises
+    ------
+    ValidationError
+        It is none.
+    """
+    is_number = isinstance(tail, int) and not isinstance(tail, bool) and tail >= 0
+    if tail is not None and not is_number:
+        raise ValidationError(f"tail: {tail!r} is no number of lines from 0 on")
+
+
 async def logs_of(api: Api, cluster: ObjectRef, wanted: WantedLogs) -> dict[str, str]:
-    """Return the logs of a cluster's pods, by pod; of further containers by ``pod/container``."""
+    """Return the logs of a cluster's pods, by pod; of further containers by ``pod/container``.
+
+    Raises
+    ------
+    NotFound
+        A wanted worker does not exist; the message names those that do.
+    """
     labels = f"{names.LABEL_CLUSTER_NAME}={names.label_value(cluster.name)}"
     pods = await list_objects(api, Selection(PODS, cluster.namespace, labels))
     chosen = sorted(filter(wanted.of, pods.items), key=_order)
+    if not isinstance(wanted.workers, bool):
+        _check_workers(cluster.name, wanted.workers, pods.items)
     gate = asyncio.Semaphore(AT_ONCE)
     names_of, reads = [], []
     for pod in chosen:
@@ -59,6 +82,15 @@ async def logs_of(api: Api, cluster: ObjectRef, wanted: WantedLogs) -> dict[str,
             names_of.append(pod_name if main else f"{pod_name}/{container}")
             reads.append(_read(api, pod, container, wanted, gate))
     return dict(zip(names_of, await asyncio.gather(*reads), strict=True))
+
+
+def _check_workers(cluster: str, wanted: Iterable[str], pods: Iterable[Manifest]) -> None:
+    there = {str(metadata(pod).get("name")) for pod in pods if _order(pod)[0]}
+    if missing := sorted(set(wanted) - there):
+        raise NotFound(
+            f"cluster {cluster} has no worker {', '.join(map(repr, missing))}; existing ones: "
+            f"{', '.join(sorted(there)) or 'none'}"
+        )
 
 
 def _order(pod: Manifest) -> tuple[bool, str]:

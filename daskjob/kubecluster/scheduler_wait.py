@@ -84,6 +84,7 @@ class SchedulerWait:
             self._check()
             if (state := self._state()) != last:
                 last, moved = state, clock()
+                await self._check_for_good()
             self._report(clock() - began)
             now = clock()
             if now >= min(moved + self._timeout, began + self._timeout * LONGEST):
@@ -112,6 +113,23 @@ class SchedulerWait:
         condition = self._watch.scheduler_condition()
         if condition is not None and condition.reason == _INVALID:
             raise SchedulerStartupError(f"cluster {cluster.name} cannot start: {condition.message}")
+
+    async def _check_for_good(self) -> None:
+        """Raise if the scheduler's pod has a problem that no time mends, such as its image's name.
+
+        Raises
+        ------
+        SchedulerStartupError
+            It has.
+        """
+        condition = self._watch.scheduler_condition()
+        if condition is None or condition.reason != Reason.IMAGE_PULL:
+            return
+        pod = await self._pod()
+        problem = waiting_for(pod_facts(pod)) if pod else None
+        if problem is not None and problem.final:
+            name = self._watch.cluster.name
+            raise SchedulerStartupError(f"cluster {name} cannot start: {problem.message}")
 
     def _report(self, seconds: float) -> None:
         """Report a problem once, as soon as it is known."""

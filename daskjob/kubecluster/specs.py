@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import shlex
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from daskjob.core import names
 from daskjob.core.errors import WrongArgument, WrongType
 from daskjob.core.manifests import Manifest
-from daskjob.core.quantity import is_quantity, similar_quantity
+from daskjob.core.quantity import is_quantity, parse_quantity, similar_quantity
 from daskjob.core.similar_names import did_you_mean
 
 DEFAULT_IMAGE = "ghcr.io/dask/dask:latest"
@@ -246,12 +247,18 @@ def _variable(item: object) -> Manifest:
     return found
 
 
+#: The text of an object whose class has none: its address.
+_OF_NO_USE = (object.__str__, object.__repr__)
+
+
 def _text(name: object, value: object) -> str:
     if isinstance(value, Mapping | list | tuple | set):
         raise WrongType(
             f"the variable {name} in env is {value!r}, but a variable is text; for valueFrom, "
             "write env as a list as Kubernetes has it"
         )
+    if callable(value) or (type(value).__str__, type(value).__repr__) == _OF_NO_USE:
+        raise WrongType(f"the variable {name} in env is {value!r}, but a variable is text")
     return "" if value is None else str(value)
 
 
@@ -282,7 +289,23 @@ def checked_resources(resources: Resources | None) -> Manifest:
         for name, amount in amounts.items():
             _check_name(field, str(name))
             _check_amount(f"{field}.{name}", amount)
+    _check_limits(resources)
     return {field: dict(amounts) for field, amounts in resources.items()}
+
+
+def _check_limits(resources: Resources) -> None:
+    """Reject a request of more than the limit: the API server rejects each pod that has one."""
+    limits = resources.get("limits", {})
+    for name, amount in resources.get("requests", {}).items():
+        if name in limits and _number(amount) > _number(limits[name]):
+            raise WrongArgument(
+                f"resources.requests.{name} is {amount!r}, more than resources.limits.{name}, "
+                f"which is {limits[name]!r}; request at most the limit"
+            )
+
+
+def _number(amount: Any) -> Decimal:
+    return parse_quantity(amount)
 
 
 def _check_name(field: str, name: str) -> None:

@@ -12,11 +12,13 @@ from distributed.core import Status
 
 from daskjob.core import names
 from daskjob.kubecluster.errors import StillMissing, ValidationError
+from daskjob.kubecluster.watch import ClusterWatch
 
 #: Between two questions to the scheduler, and before one that does not answer is asked again.
 PAUSE_SECONDS = 0.1
 AGAIN_SECONDS = 0.5
 SILENCE = "the scheduler does not answer"
+NOTHING_KNOWN = "the others are starting; get_logs() shows what their pods write"
 
 #: The workers that a scheduler knows, by address.
 Workers = Mapping[str, Mapping[str, Any]]
@@ -70,7 +72,7 @@ class WorkerWait:
                         return
                     await asyncio.sleep(AGAIN_SECONDS if silence else PAUSE_SECONDS)
         except TimeoutError:
-            reason = silence or self.reason(problems())
+            reason = silence or self.reason(problems()) or NOTHING_KNOWN
             raise StillMissing(running, self.n_workers, self.timeout, reason) from None
 
     def running(self, workers: Workers) -> int:
@@ -81,6 +83,18 @@ class WorkerWait:
             worker.get("status", running) == running and str(worker["name"]).startswith(prefix)
             for worker in workers.values()
         )
+
+    def problems(self, watch: ClusterWatch) -> Mapping[str, str]:
+        """Return why workers are missing, by group: also if no more of them are requested."""
+        requested = {g: n for g, n in watch.replicas().items() if self.group in (None, g)}
+        total, adaptive = sum(requested.values()), watch.autoscaling() or {}
+        if total >= self.n_workers or not adaptive.keys().isdisjoint(requested):
+            return watch.problems()
+        group = self.group or names.DEFAULT_GROUP
+        return {
+            **watch.problems(),
+            group: f"{total} {'is' if total == 1 else 'are'} requested; scale requests more",
+        }
 
     def reason(self, problems: Mapping[str, str]) -> str:
         """Return why workers are missing; empty if nothing is known."""

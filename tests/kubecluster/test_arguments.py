@@ -28,8 +28,11 @@ from daskjob.kubecluster.arguments import (
 from daskjob.kubecluster.cluster import KubeCluster
 from daskjob.kubecluster.cluster_names import cluster_name, escaped
 from daskjob.kubecluster.create_mode import CreateMode
+from daskjob.kubecluster.custom_specs import check_worker_part
 from daskjob.kubecluster.existing import values_of, without_effect
+from daskjob.kubecluster.groups import checked_group_name
 from daskjob.kubecluster.manifest import cluster_manifest
+from daskjob.kubecluster.pod_logs import check_tail
 from daskjob.kubecluster.specs import make_cluster_spec, make_worker_spec
 from daskjob.kubecluster.transport_security import (
     certificates,
@@ -98,7 +101,7 @@ def test_a_given_value_wins_over_a_configured_one(argument: str) -> None:
         "create_mode": CreateMode.CREATE_ONLY,
     }
     other = given.get(argument, {bool: not value, int: 1, float: 1.0}.get(type(value), "NodePort"))
-    if argument == "name":
+    if argument in ("name", "namespace"):
         other = "other"
     if argument == "scheduler_service_type":
         other = "LoadBalancer"
@@ -354,7 +357,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"idle_timeout": ""}, ValueError, "idle_timeout: '' is no time"),
     ({"comm_forward_port": float("inf")}, ValueError, "comm_forward_port: inf is no port"),
     ({"name": 5}, ValueError, "the name of a cluster is a string, not 5"),
-    ({"namespace": 5}, ValueError, "namespace: 5 is no string"),
+    ({"namespace": 5}, ValueError, "namespace: 5 cannot be the name of a namespace"),
 ]
 
 
@@ -574,3 +577,87 @@ def test_the_defaults_of_dask_kubernetes_beside_ours_stay(monkeypatch: pytest.Mo
     assert config["kubernetes"]["shutdown-on-close"] is True
     assert config["kubernetes"]["worker-command"] == "dask-worker"
     assert config["kubernetes"]["image"] == "ghcr.io/dask/dask:latest"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"image": "my image"}, "image: 'my image' is no reference of an image; write one, such"),
+        ({"image": ""}, "image: '' is no reference of an image"),
+        ({"namespace": "My Team"}, "namespace: 'My Team' cannot be the name of a namespace"),
+        ({"env": {"A": object()}}, "the variable A in env is <object object at"),
+        ({"env": {"A": dict}}, "the variable A in env is <class 'dict'>, but a variable is text"),
+        (
+            {"resources": {"requests": {"memory": "4Gi"}, "limits": {"memory": "1Gi"}}},
+            "resources.requests.memory is '4Gi', more than resources.limits.memory, which is '1Gi'",
+        ),
+    ],
+)
+def test_what_every_api_server_would_reject_is_rejected_before_a_start(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DaskJobError, match="^" + re.escape(message)):
+        resolved(given)
+
+
+def test_a_request_of_the_limit_is_no_mistake() -> None:
+    same = {"requests": {"memory": "1024Mi", "cpu": "500m"}, "limits": {"memory": "1Gi", "cpu": 1}}
+    assert resolved({"resources": same}).resources == same
+
+
+@pytest.mark.parametrize("argument", ["n_workers", "resource_timeout", "create_mode", "image"])
+def test_a_wrong_value_of_the_configuration_is_named_by_its_key(argument: str) -> None:
+    key = EVERY[argument][0]
+    with (
+        dask.config.set({f"kubernetes.{key}": "so long"}),
+        pytest.raises(errors.ValidationError, match=rf"^kubernetes\.{re.escape(key)}: 'so long' "),
+    ):
+        resolved({})
+    with pytest.raises(errors.ValidationError, match=rf"^{argument}: 'so long' "):
+        resolved({argument: "so long"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key"), [("n_workers", "count.start"), ("n-workers", "count.start")]
+)
+def test_an_argument_whose_key_has_another_name_is_named(wrong: str, key: str) -> None:
+    with (
+        dask.config.set({f"kubernetes.{wrong}": 4}),
+        pytest.warns(
+            UserWarning, match=rf"^kubernetes\.n.workers has no effect: the key is .*{key}"
+        ),
+    ):
+        assert resolved({}).n_workers == 0
+
+
+def test_all_unknown_arguments_are_named_at_once() -> None:
+    with pytest.raises(errors.UnknownArgument) as caught:
+        check_passed_on({"nworkers": 1, "img": "x"}, known_arguments())
+    assert str(caught.value) == (
+        "KubeCluster has no argument 'nworkers' (did you mean n_workers?), "
+        "'img' (did you mean image?)"
+    )
+
+
+def test_unknown_fields_of_custom_specs_are_named_with_a_warning() -> None:
+    spec = make_cluster_spec("mine", n_workers=1)
+    spec["spec"]["worker"]["spec"]["containers"][0]["arg"] = ["--nthreads", "2"]
+    with pytest.warns(UserWarning, match=r"^custom_cluster_spec: spec\.worker\.spec.*'args'\?$"):
+        resolved({"custom_cluster_spec": spec})
+    part = make_worker_spec("mine", n_workers=1)
+    part["spec"]["nodeselector"] = {}
+    with pytest.warns(UserWarning, match=r"^custom_spec: .*nodeselector.*'nodeSelector'\?$"):
+        check_worker_part(part)
+
+
+@pytest.mark.parametrize("name", ["a" * 64, "A", "", 5, "default"])
+def test_a_name_that_no_group_can_have_is_rejected(name: Any) -> None:
+    with pytest.raises(errors.ValidationError, match="cannot be the name of a worker group"):
+        checked_group_name(name)
+
+
+@pytest.mark.parametrize("tail", [-1, "all", True])
+def test_a_wrong_number_of_lines_is_rejected(tail: Any) -> None:
+    check_tail(0)
+    with pytest.raises(errors.ValidationError, match="is no number of lines from 0 on"):
+        check_tail(tail)

@@ -46,8 +46,10 @@ async def test_a_start_that_is_blocked_ends_with_the_reason_and_leaves_nothing(
         failure_of(place, "crashes", custom_cluster_spec=crash),
         # A busy kubelet says first that it has not read the Secret yet.
         failure_of(place, "no-config", custom_cluster_spec=volume, resource_timeout=8),
+        # No kubelet reads this name, however long one waits.
+        failure_of(place, "bad-image", image="Nothing/Nothing:1", resource_timeout=120),
     )
-    image, big, crashed, config = [error for error, _ in found]
+    image, big, crashed, config, unreadable = [error for error, _ in found]
     assert isinstance(image, errors.StartTimeout)
     assert re.search(r"no-image did not start within \d+ s: .*nothing.test/nothing:1", str(image))
     assert isinstance(big, TimeoutError)
@@ -55,6 +57,8 @@ async def test_a_start_that_is_blocked_ends_with_the_reason_and_leaves_nothing(
     assert isinstance(crashed, errors.CrashLoopBackOffError)
     assert "no such thing" in str(crashed)
     assert 'secret "nothing-there" not found' in str(config)
+    assert isinstance(unreadable, errors.SchedulerStartupError)
+    assert re.search(r"bad-image cannot start: .* is invalid: .*Nothing/Nothing", str(unreadable))
     assert not place.kubectl.there("daskclusters")
     for error, cluster in found:
         assert "\n" not in str(error) or error is crashed

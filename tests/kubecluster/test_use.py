@@ -138,7 +138,7 @@ def test_groups_are_added_scaled_adapted_awaited_and_deleted(
     shared.scale(1)
     # The other client was the last one to which the scheduler reported its workers.
     wait_until(lambda: not [n for n in shared.observed if "-big-" in n])
-    with pytest.raises(errors.StillMissing, match="only 0 of 1 workers run after 1 s"):
+    with pytest.raises(errors.StillMissing, match="only 0 of 1 workers run after 1 s: 0 are req"):
         shared.wait_for_workers(1, timeout=1, worker_group="big")
     shared.delete_worker_group("big")
     wait_until(lambda: "shared-big" not in "".join(place.kubectl.there("daskworkergroups")))
@@ -196,6 +196,11 @@ def test_logs_by_component_group_and_run(shared: KubeCluster) -> None:
     assert list(shared.get_logs(scheduler=False, workers=[address])) == [worker]
     with pytest.raises(NotFound, match="no worker group 'none'; existing ones: default"):
         shared.get_logs(worker_group="none")
+    missing = f"has no worker 'none'; existing ones: {worker}$"
+    with pytest.raises(NotFound, match=missing):
+        shared.get_logs(workers=["none"])
+    with pytest.raises(NotFound, match=missing):
+        shared.logs("none")
     assert "Ready; the dashboard is at" in shared.get_logs(cluster=True)["Cluster"]
     assert shared.get_logs(tail=1)["shared-scheduler"].count("\n") == 1
     assert "Cannot find logs" in shared.get_logs(previous=True)["shared-scheduler"]
@@ -222,6 +227,9 @@ def test_connecting_takes_values_and_never_deletes(place: Place, shared: KubeClu
         place.cluster("shared", create_mode="CREATE_ONLY")
     with pytest.raises(errors.NoSuchCluster, match=r"no cluster 'none' .* existing ones: shared"):
         KubeCluster.from_name("none", quiet=True, **known)
+    elsewhere = {**known, "namespace": "nothing-there"}
+    with pytest.raises(errors.NoSuchCluster, match=r"^namespace nothing-there does not exist; "):
+        KubeCluster.from_name("none", quiet=True, **elsewhere)
     assert place.kubectl.there("daskclusters") != []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
+from types import SimpleNamespace
 from typing import Any, cast
 
 import dask.config
@@ -81,6 +82,28 @@ async def test_workers_of_the_scheduler_that_was_lost_do_not_count() -> None:
         await server.close()
         with pytest.raises(StillMissing, match="only 0 of 1 workers"):
             await waiting(cluster, "1s")
+
+
+@pytest.mark.parametrize(
+    ("awaited", "group", "adaptive", "reason"),
+    [
+        (9, None, (), "3 are requested; scale requests more"),
+        (2, "big", (), "1 is requested; scale requests more"),
+        (3, None, (), "no node"),
+        (9, "big", ("big",), ""),
+        (9, None, ("default",), "no node"),
+    ],
+)
+def test_its_error_says_that_no_more_workers_are_requested(
+    awaited: int, group: str | None, adaptive: tuple[str, ...], reason: str
+) -> None:
+    watch = SimpleNamespace(
+        replicas=lambda: {"default": 2, "big": 1},
+        autoscaling=lambda: {key: {} for key in adaptive} or None,
+        problems=lambda: {"default": "no node"},
+    )
+    wait = WorkerWait("x", awaited, "1s", group)
+    assert wait.reason(wait.problems(cast("ClusterWatch", watch))) == reason
 
 
 async def test_it_ends_with_the_cluster() -> None:

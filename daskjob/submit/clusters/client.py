@@ -29,7 +29,7 @@ from daskjob.kube.api import Api, OnRequest
 from daskjob.kube.credentials import find_credentials
 from daskjob.kube.decoding import read_object
 from daskjob.kube.errors import AlreadyExists, NoSuchResource, OutcomeUnknown, Replaced
-from daskjob.kube.namespaces import check_namespace, in_words_of_namespaces
+from daskjob.kube.namespaces import NoNamespace, check_namespace, in_words_of_namespaces
 from daskjob.kube.objects import get_object, list_objects, watching
 from daskjob.kube.other_clients import credentials_of
 from daskjob.kube.patience import Patience
@@ -170,8 +170,12 @@ class AsyncClusterClient:
                 )
         except NotFound:
             existing = "none"
-            with suppress(DaskJobError):
+            try:
                 existing = ", ".join(item.name for item in await self.list()) or "none"
+            except NoNamespace:
+                raise
+            except DaskJobError:
+                pass
             raise NotFound(
                 f"there is no cluster {name!r} in namespace {namespace}; existing ones: {existing}"
             ) from None
