@@ -835,6 +835,27 @@ def test_a_process_of_ours_in_a_foreign_session_makes_no_other_process_ours(
         assert owners("r1", claims, keeps_orphans=False) == {501: "a", 502: "a"}
 
 
+def test_a_leftover_belongs_to_its_id_until_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both leftovers show no environment any more while they end: first the one that has created
+    # their session, which is thus not known; then, killed, the other one.
+    claims = {"a": Claim("a", 501), "b": Claim("b", 601)}
+    claims["a"].status = 0
+    supervisor = os.getpid()
+
+    def owners_of(*rows: tuple[int, bytes]) -> dict[int, str]:
+        table = {pid: process_table.Process(pid, supervisor, 502, True) for pid, _ in rows}
+        for pid, marker in rows:
+            table[pid].marker = marker
+        monkeypatch.setattr(process_table, "process_table", lambda: table)
+        return owners("r1", claims, keeps_orphans=True)
+
+    assert owners_of((502, b""), (503, b"r1/a")) == {502: "", 503: "a"}
+    assert owners_of((502, b""), (503, b"")) == {502: "", 503: "a"}
+    # Later, another process has its number, which is that of no leftover any more.
+    assert owners_of((502, b"")) == {502: ""}
+    assert owners_of((502, b""), (503, b"")) == {502: "", 503: ""}
+
+
 async def test_50_processes_start_run_and_end(bench: Bench, alive: Alive, run: str) -> None:
     names = [f"w{n}" for n in range(50)]
     answers = await asyncio.gather(

@@ -34,13 +34,15 @@ class Process:
 class Claim:
     """The processes of an id: its main process, and the sessions that are its own."""
 
-    __slots__ = ("id", "pid", "sessions", "status")
+    __slots__ = ("found", "id", "pid", "sessions", "status")
 
     def __init__(self, name: str, pid: int) -> None:
         self.id = name
         self.pid = pid
         #: All sessions known to belong to this id; the main process's session has its pid.
         self.sessions = {pid}
+        #: Once the main process has ended: what was left of it at the last look.
+        self.found: set[int] = set()
         #: The wait status of the main process, once it has ended.
         self.status: int | None = None
 
@@ -51,8 +53,12 @@ def owners(run: str, claims: Mapping[str, Claim], *, keeps_orphans: bool) -> dic
     ``claims`` are the run's ids; sessions that their processes created are added to them. Callers
     kill by this result. So where the caller is the subreaper (``keeps_orphans``), a process that is
     not below it is never ours, whatever its session or marker.
+
+    A process that is ending shows no environment any more. What was left of an id still is.
     """
     table = process_table()
+    ended = [c for c in claims.values() if keeps_orphans and c.status is not None]
+    left = {pid: claim.id for claim in ended for pid in claim.found}
     running = {claim.pid: claim.id for claim in claims.values() if claim.status is None}
     sessions = {session: claim.id for claim in claims.values() for session in claim.sessions}
     # None: not of this run. Everything below the caller is.
@@ -69,9 +75,11 @@ def owners(run: str, claims: Mapping[str, Claim], *, keeps_orphans: bool) -> dic
             if inherited is not None or not keeps_orphans:
                 process = table[pid]
                 found = running.get(pid) or sessions.get(process.session) or inherited
-                inherited = owner[pid] = found or marked(process, run) or found
+                inherited = owner[pid] = found or marked(process, run) or left.get(pid) or found
     learn_sessions(claims, table, owner)
     del owner[os.getpid()]
+    for claim in ended:
+        claim.found = {pid for pid, found in owner.items() if found == claim.id}
     # A zombie below us counts until we have reaped it: after a reported end no trace is left.
     # Elsewhere init reaps it.
     return {
