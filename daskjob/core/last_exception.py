@@ -33,12 +33,17 @@ _ASIDE = re.compile(
 _RECORD = re.compile(r"\b(DEBUG|INFO|WARN|WARNING|ERROR|CRITICAL|FATAL|EXCEPTION)\b")
 #: The level at which exceptions are logged, as by ``logging.exception``.
 _LOUD = re.compile(r"\b(ERROR|CRITICAL|FATAL|EXCEPTION)\b")
+#: What asyncio reports, above a line with the future or the task.
+_FORGOTTEN = (
+    r"^(Future|Task) exception was never retrieved$|^Task was destroyed but it is pending!$"
+)
 #: What libraries and Python print at the exit of a program: records, warnings, the last state of a
 #: progress bar, the threads of faulthandler.
 _AT_EXIT = re.compile(
     r"\b(distributed|tornado|asyncio)\b.*\b(DEBUG|INFO|WARNING|ERROR)\b"
     r"|\b(DEBUG|INFO|WARNING|ERROR)\b.*\b(distributed|tornado|asyncio)\b|^\S+:\d+: \w*Warning: "
     r"|^\s+warnings\.warn\(|\d+%\||^(Current t|T)hread 0x|^Fatal Python error|^Extension modules: "
+    rf"|{_FORGOTTEN}"
 )
 #: The number of log records with which a program may end after an exception.
 _LAST_RECORDS = 2
@@ -165,6 +170,9 @@ def _is_last(found: _Printed, every: Sequence[_Printed], lines: Sequence[str]) -
     for other in every:
         if other.is_aside and other.start >= found.end:
             ignored |= set(range(other.start - 1, other.end))
+    # An exception that nothing has raised has no traceback, as that of a future.
+    asides = (i for i in range(found.end, len(lines) - 1) if _ASIDE.match(lines[i]))
+    ignored |= {i + 1 for i in asides if _NAMED.match(lines[i + 1])}
     rest = [lines[i] for i in range(found.end, len(lines)) if i not in ignored]
     rest = [line for line in rest if line.strip() and not _is_at_exit(line)]
     return len(rest) <= _LAST_RECORDS and all(_RECORD.search(line) for line in rest)

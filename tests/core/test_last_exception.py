@@ -211,6 +211,15 @@ RAISED = {
         "import atexit\natexit.register(logging.warning, 'good bye')\nraise ValueError('boom')",
         "ValueError: boom",
     ),
+    # Dask's client may leave the first one on a busy machine.
+    "leftovers of asyncio at exit": (
+        "import asyncio\nloop = asyncio.new_event_loop()\nnew = loop.create_future\n"
+        "future = new(); future.set_exception(TimeoutError('Timeout'))\n"
+        "other = new()\ntry: {}['k']\nexcept KeyError as error: other.set_exception(error)\n"
+        "task = loop.create_task(asyncio.sleep(9)); loop.run_until_complete(asyncio.sleep(0))\n"
+        "raise ValueError('boom')",
+        "ValueError: boom",
+    ),
     "of asyncio": (
         "import asyncio\nasync def main(): raise ValueError('boom')\nasyncio.run(main())",
         "ValueError: boom",
@@ -225,6 +234,7 @@ def test_output_above_an_exception_does_not_hide_it(before: str, raised: str) ->
     output, code = ended(f"import logging, traceback\n{BEFORE[before]}\n{script}")
     assert code == 1
     assert ending(output, code, OF_SCRIPTS).startswith(expected)
+    assert "never retrieved" not in ending(output, code, OF_SCRIPTS)
 
 
 @pytest.mark.parametrize(
