@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import Daskjob, Done
+from tests.printed import QUIET
 
 
 @pytest.fixture
@@ -29,7 +30,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daskjob]:
 
 
 #: A script with tasks, a result, and output on both streams.
-SQUARES = """\
+SQUARES = f"""\
+{QUIET}
 import json, os, pathlib, sys
 from distributed import Client
 
@@ -37,8 +39,8 @@ with Client() as client:
     print("the first line")
     print("to standard error", file=sys.stderr)
     total = sum(client.gather(client.map(lambda n: n * n, range(20))))
-    print(f"the sum is {total}")
-pathlib.Path(os.environ["DASKJOB_RESULT_FILE"]).write_text(json.dumps({"total": total}))
+    print("the sum is", total)
+pathlib.Path(os.environ["DASKJOB_RESULT_FILE"]).write_text(json.dumps(dict(total=total)))
 """
 
 

@@ -14,6 +14,7 @@ from tests.cli.command import Daskjob
 from tests.cli.test_on_cluster import SMALL, OnCluster, operator
 from tests.cluster.plugin import Audited, Kubectl, Kubernetes, WaitFor
 from tests.operator.jobs import ended
+from tests.printed import assert_printed
 from tests.submit.test_code_folder import made, write
 from tests.waiting import until
 
@@ -86,7 +87,7 @@ async def test_project_runs_there_as_here_and_again(
         both = there.call("attach", first), there.call("submit", "--wait", *other)
         for done in await asyncio.gather(*both):
             assert done.code == 0, done.err
-            assert done.text.splitlines()[-2:] == expected
+            assert_printed(done.text, *expected)
 
         # A retry has a copy of the code, also once the first job is gone with its own.
         again = await there.call("retry", first)
@@ -94,13 +95,15 @@ async def test_project_runs_there_as_here_and_again(
         second = again.text.split()[-1]
         assert (await there.call("delete", first)).code == 0
         assert (await there.call("wait", second)).code == 0
-        assert (await there.call("logs", second)).text.splitlines()[-2:] == expected
+        assert_printed((await there.call("logs", second)).text, *expected)
         await until(lambda: len(_code(kubectl)) == 1)
         assert _code(kubectl)[0].startswith(f"{second}-code-")
         like = await there.call("submit", "--wait", "--like", second, "--workers", "2")
-        assert like.text.splitlines()[-2:] == expected, like.err
+        assert like.code == 0, like.err
+        assert_printed(like.text, *expected)
         here = await asyncio.to_thread(there.daskjob, "run", "--like", second)
-        assert here.text.splitlines()[-2:] == expected, here.err
+        assert here.code == 0, here.err
+        assert_printed(here.text, *expected)
         kubectl("delete", "daskjobs", "--all")
         await until(lambda: _code(kubectl) == [])
         gone = await there.call("retry", second)

@@ -13,6 +13,7 @@ from tests.cli.command import Daskjob, Done
 from tests.cli.in_process import call
 from tests.cli.test_on_cluster import SMALL, operator
 from tests.cluster.plugin import Kubernetes
+from tests.printed import QUIET
 from tests.waiting import wait_until
 
 #: Commands that start something, or are not about jobs; ``dashboard`` needs a running job.
@@ -21,7 +22,8 @@ OTHERS = {
     *("validate", "render", "init", "install", "doctor", "completion", "version"),
 }
 #: Prints, computes, and fails with an exception.
-FAILS = """\
+FAILS = f"""\
+{QUIET}
 import os
 from distributed import Client
 

@@ -17,6 +17,7 @@ from tests.cli.command import Daskjob
 from tests.cli.test_on_cluster import SMALL, OnCluster, operator
 from tests.cluster.plugin import Kubectl, Kubernetes
 from tests.cluster.providers import Native
+from tests.printed import assert_printed
 from tests.submit.test_code_folder import write
 
 #: Newer than that of the image, and another one than in this environment.
@@ -147,7 +148,7 @@ async def test_project_gives_every_role_its_pandas_and_its_code_there(
         )
     for done in ended:
         assert done.code == 0, done.err
-        assert done.text.splitlines()[-4:] == PRINTED
+        assert_printed(done.text, *PRINTED)
 
 
 def notebook(script: str) -> str:

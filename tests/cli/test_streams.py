@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.cli.command import Daskjob
+from tests.printed import QUIET
 from tests.waiting import wait_until
 
 WARNS = """\
@@ -88,7 +89,8 @@ def test_a_slow_reader_delays_the_script_but_not_its_cancellation(daskjob: Daskj
     process.stderr.close()
 
 
-PRINTS = """\
+PRINTS = f"""\
+{QUIET}
 import logging, sys, warnings
 from distributed import Client
 

@@ -17,6 +17,7 @@ import yaml
 from tests.documented.blocks import documented
 from tests.documented.conftest import installed
 from tests.documented.session import Session, rows, rows_shown
+from tests.printed import assert_printed
 from tests.waiting import wait_until
 
 SECONDS = 240
@@ -72,7 +73,7 @@ client.close()
 
 def ends(user: Session, workers: int, *places: str) -> None:
     """Run blocks as a program, with the check that its cluster computes; nothing is left."""
-    assert user.program(*places, end=ENDS).splitlines()[-1] == f"4950 {workers}"
+    assert_printed(user.program(*places, end=ENDS), f"4950 {workers}")
     wait_until(lambda: not user.kubectl.there("daskclusters"), SECONDS)
 
 

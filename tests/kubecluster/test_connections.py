@@ -101,7 +101,8 @@ def test_connections_in_a_pod_with_the_documented_permissions(place: Place) -> N
     place.kubectl(
         "wait", "pod/notebook", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s"
     )
-    found = json.loads(place.kubectl("logs", "notebook").splitlines()[-1])
+    lines = place.kubectl("logs", "notebook").splitlines()
+    (found,) = [json.loads(line) for line in lines if line.startswith("{")]
     service = f"inside-scheduler.{place.namespace}.svc"
     assert found["result"] == 4950
     assert found["address"] == f"tcp://{service}:8786"

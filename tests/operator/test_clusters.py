@@ -125,7 +125,9 @@ def until_held(kubectl: Kubectl, wait_for: WaitFor, workers: int) -> None:
 def what_is_lost(kubectl: Kubectl) -> str:
     """Have the client check all data; return how much has changed, and which workers hold it."""
     kubectl("exec", "client", "--", "touch", "/tmp/changed")
-    return logged(kubectl, "lost", 120).splitlines()[-1]
+    text = logged(kubectl, "\nlost ", 120)
+    (found,) = [line for line in text.splitlines() if line.startswith("lost ")]
+    return found
 
 
 def test_scaling_down_keeps_every_byte_of_1_gb_that_only_four_workers_had(

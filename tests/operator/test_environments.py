@@ -25,6 +25,7 @@ from tests.in_pod import git_server
 from tests.in_pod.wheels import wheel
 from tests.operator.installed import Operator
 from tests.operator.jobs import condition, ended, job, python_job
+from tests.printed import assert_printed
 from tests.waiting import wait_until
 
 Manifest = dict[str, Any]
@@ -550,7 +551,7 @@ def test_script_of_a_private_repository_is_submitted_by_its_commit(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "here old there old"
+    assert_printed(done.stdout, "here old there old")
 
 
 def test_failures_of_uv_and_git_say_what_to_do_and_pip_replaces_uv(
