@@ -129,6 +129,27 @@ class Kubectl:
         """Return the log of a pod's only container."""
         return self.kubernetes.access.log(self.namespace, pod)
 
+    def apply(self, *manifests: Manifest) -> None:
+        """Apply manifests, as dictionaries."""
+        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        self("apply", "-f", "-", stdin=json.dumps(items))
+
+    def wait_for(
+        self,
+        kind: str,
+        name: str,
+        true: Callable[[Manifest], object],
+        *,
+        seconds: float = PATIENCE_SECONDS,
+    ) -> Manifest:
+        """Return the object as soon as the condition is true; fail the test after a time limit."""
+        last: Manifest | None = None
+        for last in self.kubernetes.access.watched(kind, self.namespace, name, seconds):
+            if true(last):
+                return last
+        seen = json.dumps(last, indent=1) if last else "it never existed"
+        pytest.fail(f"{kind} {name} is not as wanted after {seconds:.0f} s; last seen: {seen}")
+
 
 def _named(item: Manifest) -> str:
     kind, group = item["kind"].lower(), item["apiVersion"].rpartition("/")[0]
@@ -243,36 +264,16 @@ def kubectl(kubernetes: Kubernetes, namespace: str) -> Kubectl:
 @pytest.fixture
 def apply(kubectl: Kubectl) -> Callable[..., None]:
     """Apply manifests, as dictionaries, in the test's namespace."""
-
-    def applied(*manifests: Manifest) -> None:
-        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
-        kubectl("apply", "-f", "-", stdin=json.dumps(items))
-
-    return applied
+    return kubectl.apply
 
 
 @pytest.fixture
-def wait_for(kubernetes: Kubernetes, namespace: str) -> WaitFor:
+def wait_for(kubectl: Kubectl) -> WaitFor:
     """Wait for an object of the test's namespace, with a watch."""
-
-    def waited(
-        kind: str,
-        name: str,
-        true: Callable[[Manifest], object],
-        *,
-        seconds: float = PATIENCE_SECONDS,
-    ) -> Manifest:
-        last: Manifest | None = None
-        for last in kubernetes.access.watched(kind, namespace, name, seconds):
-            if true(last):
-                return last
-        seen = json.dumps(last, indent=1) if last else "it never existed"
-        pytest.fail(f"{kind} {name} is not as wanted after {seconds:.0f} s; last seen: {seen}")
-
-    return waited
+    return kubectl.wait_for
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def audit(kubernetes: Kubernetes) -> Callable[[], AbstractContextManager[Audited]]:
     """Count the requests to the API server during a ``with`` block."""
     path = kubernetes.provider.audit_log
@@ -306,7 +307,7 @@ def _mark(kubernetes: Kubernetes, log: AuditLog, position: int) -> Request:
     raise AssertionError(f"the audit log {log.path} does not show a request that was answered")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fake_nodes(kubernetes: Kubernetes) -> Callable[[int], None]:
     """Add this many fake nodes (`tests.cluster.fake_nodes.fake_placement`)."""
     return kubernetes.provider.fake_nodes

@@ -401,23 +401,3 @@ def test_horizontal_pod_autoscaler_drives_a_group_and_the_cluster_follows(
     apply({**kind, "metadata": {"name": "simple"}, "spec": spec})
     wait_for("daskworkergroup", "simple-default", all_ready(3), seconds=120)
     wait_for("daskcluster", "simple", lambda c: c["spec"]["worker"]["replicas"] == 3)
-
-
-def test_idle_clusters_cost_nothing_with_an_idle_timeout_or_without(
-    operator: Operator,
-    image: str,
-    apply: Apply,
-    wait_for: WaitFor,
-    audit: Audit,
-    namespace: str,
-) -> None:
-    other = cluster(image, 1, idleTimeout=3600)
-    other["metadata"]["name"] = "other"
-    apply(cluster(image, 1), other)
-    for name in ("simple", "other"):
-        wait_for("daskcluster", name, all_ready(1), seconds=150)
-    # Counts are written within 5 s, and only if they changed.
-    time.sleep(12)
-    with audit() as audited:
-        time.sleep(20)
-    assert [str(r) for r in operator.asked(audited, namespace)] == []
