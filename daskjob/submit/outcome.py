@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daskjob.core.decide.job_end import LEFT_OUT
 from daskjob.core.errors import (
     Failed,
     InfrastructureFailure,
@@ -10,7 +11,7 @@ from daskjob.core.errors import (
     UserFailure,
 )
 from daskjob.core.reasons import Reason, ReasonClass
-from daskjob.core.status import JobStatus
+from daskjob.core.status import RESULT_LIMIT_BYTES, JobStatus
 
 _CLASSES: dict[ReasonClass, type[Failed]] = {
     ReasonClass.USER: UserFailure,
@@ -31,6 +32,16 @@ def failure_of(status: JobStatus, log_tail: str = "") -> Failed:
     known = cause in list(Reason)
     made = _CLASSES[Reason(cause).reason_class] if known else Failed
     return made(status.reason or "Failed", status.message, status.exit_code, log_tail)
+
+
+def lost_result(status: JobStatus) -> str:
+    """Return why the result that a script wrote is lost; empty: it is not."""
+    if not status.succeeded or not status.message.endswith(LEFT_OUT):
+        return ""
+    return (
+        f"{status.message} A result is at most {RESULT_LIMIT_BYTES} bytes of JSON: write what is "
+        "larger to storage, and its place to DASKJOB_RESULT_FILE."
+    )
 
 
 def caused_by_script(status: JobStatus) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from daskjob.integrations.airflow import errors
+from daskjob.integrations.airflow.arguments import RULES, check
 from daskjob.integrations.airflow.lookup import found_connection
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Sequence
 
     from daskjob import JobClient
 
@@ -23,6 +26,14 @@ class ClusterAccess:
     cluster_context: str | None
     if TYPE_CHECKING:
         log: logging.Logger
+        task_id: str
+        template_fields: Sequence[str]
+
+    def judge_arguments(self, *, rendered: bool = False) -> None:
+        """Raise ``WrongArguments`` with every mistake; ``rendered``: templates are values now."""
+        with errors.airflow_errors():
+            given = {name: value for name, value in vars(self).items() if name in RULES}
+            check(self.task_id, given, later=() if rendered else self.template_fields)
 
     @cached_property
     def hook(self) -> Any:

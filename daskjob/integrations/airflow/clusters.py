@@ -15,11 +15,15 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
-from daskjob.core.errors import NotFound
+from daskjob.core.errors import DaskJobError, NotFound
 from daskjob.core.manifests import Manifest, mapping, metadata
+from daskjob.core.messages import cut
+from daskjob.core.names import Kind
 from daskjob.integrations.airflow import errors
 from daskjob.integrations.airflow.access import ClusterAccess
+from daskjob.integrations.airflow.arguments import NAMES, WrongArguments, explained
 from daskjob.integrations.airflow.link_text import LINK_KEY
 from daskjob.integrations.airflow.links import DaskDashboardLink
 from daskjob.integrations.airflow.task import Task
@@ -93,7 +97,8 @@ class CreateDaskClusterOperator(_ClusterOperator):
         idle_timeout_seconds: int | None = 86400,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        with explained(CreateDaskClusterOperator, kwargs):
+            super().__init__(**kwargs)
         self.name = name
         self.image = image
         self.n_workers = n_workers
@@ -104,16 +109,39 @@ class CreateDaskClusterOperator(_ClusterOperator):
         self.startup_timeout_seconds = startup_timeout_seconds
         self.idle_timeout_seconds = idle_timeout_seconds
         self.known_dashboard = ""
+        self.judge_arguments()
 
     def execute(self, context: Any) -> dict[str, str]:
         """Create it, or find that of an earlier try."""
         task = Task(context)
+        self.judge_arguments(rendered=True)
         with self._client() as client:
             created = client.create(self._manifest(task))
             task.push("cluster_name", created.name)
             self.log.info("cluster %s in namespace %s", created.name, created.ref.namespace)
-            ready = client.wait(created, timeout_seconds=self.startup_timeout_seconds)
+            try:
+                ready = client.wait(created, timeout_seconds=self.startup_timeout_seconds)
+            except BaseException as error:
+                self._give_up(task, client, created, error)
+                raise
         return self._published(task, ready)
+
+    def _give_up(
+        self, task: Task, client: ClusterClient, cluster: Cluster, error: BaseException
+    ) -> None:
+        """Delete a cluster that the next try does not wait for: nobody else would.
+
+        Airflow runs no teardown of a setup that has failed.
+        """
+        final = isinstance(error, DaskJobError) and isinstance(
+            errors.as_airflow_error(error), AirflowFailException
+        )
+        if task.leaves_job() and not final:
+            self.log.info("cluster %s stays: the next try waits for it", cluster.name)
+            return
+        with suppress(DaskJobError):
+            client.delete(cluster)
+            self.log.info("cluster %s is deleted: it did not become ready", cluster.name)
 
     def _published(self, task: Task, cluster: Cluster) -> dict[str, str]:
         found = {
@@ -133,13 +161,18 @@ class CreateDaskClusterOperator(_ClusterOperator):
         from daskjob.submit.cluster_job.cluster import cluster_of_manifest, cluster_of_settings
         from daskjob.submit.cluster_job.image import environment_versions
         from daskjob.submit.settings.merge import merged
-        from daskjob.submit.settings.sources import default_layer, flags_layer
+        from daskjob.submit.settings.sources import arguments_layer, default_layer
 
+        if self.cluster and mapping(self.cluster).get("kind") != Kind.CLUSTER:
+            raise WrongArguments(
+                f"task {self.task_id}: cluster: {cut(repr(self.cluster), 80)} is not allowed; "
+                "write a dictionary with kind: DaskCluster"
+            )
         given = mapping(self.cluster)
         label = self.name or str(metadata(given).get("name") or self.task_id)
         identity = task.identity(label)
         name = name_of(identity, given)
-        flags, idle = flags_layer(self._flags()), self.idle_timeout_seconds
+        flags, idle = arguments_layer(self._flags(), NAMES), self.idle_timeout_seconds
         if self.cluster:
             named = {**given, "metadata": {"name": "cluster", **metadata(given)}}
             check_document(named)
@@ -169,9 +202,15 @@ class DeleteDaskClusterOperator(_ClusterOperator):
     ``cluster`` is its name, or what ``CreateDaskClusterOperator`` returns (``create.output``).
     """
 
+    def __init__(self, *, cluster: Any, **kwargs: Any) -> None:
+        with explained(_ClusterOperator, kwargs):
+            super().__init__(cluster=cluster, **kwargs)
+        self.judge_arguments()
+
     def execute(self, context: Any) -> None:
         """Delete it."""
         del context
+        self.judge_arguments(rendered=True)
         found = self.cluster
         name = str(found.get("name") or "") if isinstance(found, Mapping) else str(found or "")
         if isinstance(found, Mapping) and not self.namespace:

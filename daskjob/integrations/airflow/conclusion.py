@@ -12,6 +12,7 @@ from daskjob.core.status import JobStatus
 from daskjob.integrations.airflow import errors
 from daskjob.submit.generations import acknowledge
 from daskjob.submit.jobs import JobRef
+from daskjob.submit.outcome import lost_result
 
 if TYPE_CHECKING:
     import logging
@@ -38,6 +39,8 @@ class Conclusion:
         """Return the result of a job that has succeeded; raise the failure of one that has not."""
         took = f" after {status.took.total_seconds():.0f} s" if status.took else ""
         self.log.info("%s: %s%s", ref.name, status.phase or status.job_status, took)
+        if lost := lost_result(status):
+            self.log.warning("%s: %s", ref.name, lost)
         found = None if status.succeeded else errors.failure(status, self._tail(ref))
         if found is not None and self.shows_reason:
             self._log_reason(ref)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from daskjob.core.errors import DaskJobError
-from daskjob.kube.access import Access, Credentials
+from daskjob.kube.access import Access, Credentials, Immediate, NoCredentials
 from daskjob.kube.credentials import ServiceAccount, find_credentials
 
 #: Airflow before 2.3 stored the fields with this prefix.
@@ -38,12 +39,17 @@ class Connection:
     context: str = ""
     namespace: str = ""
     verifies: bool = True
+    #: The default connection may be missing: the access is that of the process.
+    exists: bool = True
 
     def credentials(self) -> Callable[[], Credentials]:
         """Return a source of credentials for each event loop; nothing is read yet."""
         return self._verified if self.verifies else lambda: Unverified(self._verified())
 
     def _verified(self) -> Credentials:
+        return Named(self._found(), self.name, exists=self.exists) if self.name else self._found()
+
+    def _found(self) -> Credentials:
         if self.in_cluster:
             return ServiceAccount()
         if self.kubeconfig is not None:
@@ -123,6 +129,49 @@ def _parsed(name: str, text: str) -> object:
         raise WrongConnection(
             f"kube_config of connection {name} is neither JSON nor YAML"
         ) from None
+
+
+class Named:
+    """Credentials whose errors name the connection that they are of."""
+
+    def __init__(self, credentials: Credentials, name: str, *, exists: bool) -> None:
+        self._credentials = credentials
+        self._name = name
+        self._exists = exists
+
+    async def access(self) -> Access:
+        """Return the current access."""
+        with self._naming():
+            return await self._credentials.access()
+
+    async def renew(self, rejected: Access) -> Access:
+        """Return new access after a 401."""
+        with self._naming():
+            return await self._credentials.renew(rejected)
+
+    async def namespace(self) -> str:
+        """Return the default namespace."""
+        with self._naming():
+            return await self._credentials.namespace()
+
+    def at_once(self) -> tuple[Access, str] | None:
+        """Return the current access and the default namespace; ``None``: it takes a wait."""
+        with self._naming():
+            inner = self._credentials
+            return inner.at_once() if isinstance(inner, Immediate) else None
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except NoCredentials as error:
+            text = (
+                f"connection {self._name}: {error}"
+                if self._exists
+                else f"{error}; or create the connection {self._name}, of type kubernetes: there "
+                "is none"
+            )
+            raise NoCredentials(text) from error.__cause__
 
 
 class Unverified:

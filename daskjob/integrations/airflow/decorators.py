@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
 
+from daskjob.integrations.airflow import errors
+from daskjob.integrations.airflow.arguments import WrongArguments
 from daskjob.integrations.airflow.operators import DaskJobOperator
 from daskjob.integrations.airflow.sources import Source, task_program
 from daskjob.integrations.airflow.task import Task
@@ -27,6 +29,13 @@ class _DaskJobDecoratedOperator(DecoratedOperator, DaskJobOperator):
     shallow_copy_attrs: Sequence[str] = ("python_callable",)
 
     def __init__(self, **kwargs: Any) -> None:
+        sources = [name for name in ("job", "job_file", "script", "args") if name in kwargs]
+        if sources:
+            with errors.airflow_errors():
+                raise WrongArguments(
+                    f"task {kwargs.get('task_id')}: {', '.join(sources)}: the decorated function "
+                    "is what runs; call it with its arguments, or use DaskJobOperator"
+                )
         super().__init__(**kwargs)
         #: The decorated function has no other source.
         self.job = self.job_file = self.script = self.args = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daskjob.core.manifests import Manifest, mapping
 from daskjob.integrations.airflow import errors
+from daskjob.integrations.airflow.arguments import WrongArguments
 from daskjob.integrations.airflow.lineage import parent_variables
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class JobArguments:
             if job:
                 raise errors.Permanent("job and job_file: one excludes the other")
             job = self._rendered_file(folder, self.job_file, task)
-        script = self.script or ""
+        script = os.fspath(self.script or "")
         is_text = "\n" in script
         return Source(
             job=job,
@@ -89,7 +91,7 @@ class JobArguments:
     def _rendered_file(self, folder: Path, name: str, task: Task) -> str:
         from jinja2 import TemplateError
 
-        from daskjob.integrations.airflow.sources import WrongArguments, file_in
+        from daskjob.integrations.airflow.sources import file_in
 
         path = file_in(folder, name)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow.providers.common.compat.connection import get_async_connection
@@ -34,13 +35,16 @@ def found_connection(name: str | None, given: Mapping[str, Any]) -> Connection:
     """
     if not name:
         return connection_of("", {}, given)
+    extras: dict[str, Any] | None
     try:
         extras = _extras(name, BaseHook.get_connection(name))
     except AirflowNotFoundException:
         if name != DEFAULT_CONNECTION:
             raise
-        extras = {}
-    found = connection_of(name, extras, given)
+        extras = None
+    found = connection_of(name, extras or {}, given)
+    if extras is None:
+        found = replace(found, exists=False)
     mask_secret(secrets_of(found))
     return found
 
@@ -49,13 +53,16 @@ async def found_connection_async(name: str | None, given: Mapping[str, Any]) -> 
     """Do what ``found_connection`` does, in the event loop of the triggerer."""
     if not name:
         return connection_of("", {}, given)
+    extras: dict[str, Any] | None
     try:
         extras = _extras(name, await get_async_connection(name))
     except AirflowNotFoundException:
         if name != DEFAULT_CONNECTION:
             raise
-        extras = {}
-    found = connection_of(name, extras, given)
+        extras = None
+    found = connection_of(name, extras or {}, given)
+    if extras is None:
+        found = replace(found, exists=False)
     await amask_secret(secrets_of(found))
     return found
 
@@ -74,4 +81,11 @@ def _extras(name: str, connection: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         # The text may be secret.
         raise WrongConnection(f"the extra fields of connection {name} are no JSON object")
+    kind = str(getattr(connection, "conn_type", None) or "")
+    if not found and kind not in ("", "kubernetes", "generic"):
+        # The job would run with the access of the process.
+        raise WrongConnection(
+            f"connection {name} is of type {kind}, and has no field of one of type kubernetes; "
+            "name another one: kubernetes_conn_id"
+        )
     return found

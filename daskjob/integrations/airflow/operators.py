@@ -17,6 +17,7 @@ from daskjob.core.errors import NotFound as JobNotFound
 from daskjob.core.manifests import Manifest, metadata
 from daskjob.core.status import JobStatus
 from daskjob.integrations.airflow import errors
+from daskjob.integrations.airflow.arguments import explained
 from daskjob.integrations.airflow.conclusion import Conclusion
 from daskjob.integrations.airflow.deferral import Deferral
 from daskjob.integrations.airflow.following import Follower, Line, Seen, Stop
@@ -75,10 +76,20 @@ class DaskJobOperator(JobArguments, Deferral, BaseOperator):
         How long daskjob's operator may take to pick the job up before the task fails.
     dashboard_url
         How browsers reach dashboards: ``https://dask.example.org/{namespace}/{cluster}/status``.
+    wait_for_completion
+        ``False``: the task succeeds once the job is submitted; a ``DaskJobSensor`` waits for it.
+    get_logs, log_tail_on_failure, log_events_on_failure
+        Show the job's log; without that, this many lines of a job that failed; show its reason.
+    on_finish_action
+        ``keep_job``, ``delete_job``, or ``delete_succeeded_job``: what becomes of an ended job.
+    on_kill_action
+        ``cancel_job``, ``delete_job``, or ``keep_job``, if the task is ended before its job.
     on_worker_shutdown
-        ``detach``: a worker that shuts down leaves the job to the task's next try, if there is one.
+        ``detach``: a worker that shuts down leaves the job to the task's next try, if there is one;
+        ``cancel``: it does what ``on_kill_action`` says.
     on_conflict
-        What to do about an active job of the task with another spec.
+        What to do about an active job of the task with another spec: ``reattach`` to it,
+        ``replace`` it, or ``fail``.
     """
 
     template_fields: Sequence[str] = (
@@ -141,7 +152,8 @@ class DaskJobOperator(JobArguments, Deferral, BaseOperator):
         ttl_seconds_after_finished: int | None = 86400,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        with explained(DaskJobOperator, kwargs):
+            super().__init__(**kwargs)
         self.job = job
         self.job_file = job_file
         self.image = image
@@ -184,6 +196,7 @@ class DaskJobOperator(JobArguments, Deferral, BaseOperator):
                     f"{field}: {getattr(self, field)!r} is not allowed; write one of "
                     f"{', '.join(allowed)}"
                 )
+        self.judge_arguments()
 
     @cached_property
     def client(self) -> JobClient | LocalJobs:
@@ -200,6 +213,7 @@ class DaskJobOperator(JobArguments, Deferral, BaseOperator):
         """Start the job, or find that of an earlier try; wait for its end; return its result."""
         self._follower = Follower()
         with self._open():
+            self.judge_arguments(rendered=True)
             return self._run(Task(context))
 
     def on_kill(self) -> None:

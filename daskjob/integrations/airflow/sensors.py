@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import BaseSensorOperator, conf
 from daskjob.core.manifests import mapping
 from daskjob.integrations.airflow import errors
 from daskjob.integrations.airflow.access import ClusterAccess
+from daskjob.integrations.airflow.arguments import explained
 from daskjob.integrations.airflow.hopeless import OPERATOR_SECONDS
 from daskjob.integrations.airflow.links import DaskDashboardLink
 from daskjob.integrations.airflow.summary import ref_in, status_in, summary_of
@@ -49,7 +50,8 @@ class DaskJobSensor(ClusterAccess, BaseSensorOperator):
         get_logs: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        with explained(DaskJobSensor, kwargs):
+            super().__init__(**kwargs)
         self.job_name = job_name
         self.namespace = namespace
         self.kubernetes_conn_id = kubernetes_conn_id
@@ -59,9 +61,11 @@ class DaskJobSensor(ClusterAccess, BaseSensorOperator):
         self.deferrable = deferrable
         self.get_logs = get_logs
         self.known_dashboard = ""
+        self.judge_arguments()
 
     def execute(self, context: Any) -> Any:
         """Wait in the triggerer, or poke."""
+        self.judge_arguments(rendered=True)
         if not self.deferrable:
             return super().execute(context)
         ref = self._job().ref

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from daskjob.core.errors import DaskJobError
 from daskjob.core.manifests import Manifest, metadata
-from daskjob.core.names import generated_prefix
+from daskjob.core.messages import cut
+from daskjob.core.names import Kind, generated_prefix
+from daskjob.integrations.airflow.arguments import NAMES, WrongArguments
 from daskjob.submit.cluster_job.image import environment_versions
 from daskjob.submit.cluster_job.program import Program, Sent, Sources, script_program
 from daskjob.submit.cluster_job.submission import (
@@ -26,11 +27,7 @@ from daskjob.submit.cluster_job.submission import (
 from daskjob.submit.local import local_script_job
 from daskjob.submit.script import ScriptOptions, default_shape
 from daskjob.submit.settings.merge import Merged, merged
-from daskjob.submit.settings.sources import default_layer, flags_layer
-
-
-class WrongArguments(DaskJobError):
-    """The arguments of an operator do not fit together; nothing was started."""
+from daskjob.submit.settings.sources import arguments_layer, default_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +72,11 @@ def manifest_on_cluster(source: Source) -> Submission:
     source.check()
     versions = environment_versions(os.environ)
     if source.job:
-        found = merged([flags_layer(source.settings)])
+        found = merged([arguments_layer(source.settings, NAMES)])
         return manifest_submission(_manifest(source), found, versions=versions)
     # Its own name: the generation rule adds a hash.
     named = {"name": generated_prefix(source.label).rstrip("-"), **source.settings}
-    settings = merged([default_layer(), flags_layer(named)])
+    settings = merged([default_layer(), arguments_layer(named, NAMES)])
     if settings.settings.code:
         raise WrongArguments("settings: code is for scripts of daskjob submit; write a job_file")
     made = script_submission(_program(source, settings), settings, versions=versions)
@@ -102,9 +99,9 @@ def manifest_on_this_machine(source: Source) -> Manifest:
     source.check()
     if source.job:
         versions = environment_versions(os.environ)
-        found = merged([flags_layer(source.settings)])
+        found = merged([arguments_layer(source.settings, NAMES)])
         return manifest_submission(_manifest(source), found, versions=versions).manifest
-    settings = merged([flags_layer(source.settings)]).settings
+    settings = merged([arguments_layer(source.settings, NAMES)]).settings
     workers, threads = default_shape(os.cpu_count() or 1)
     options = ScriptOptions(
         workers if settings.workers is None else settings.workers,
@@ -142,9 +139,12 @@ def _manifest(source: Source) -> Manifest:
             raise UnreadableFile(
                 f"{origin}: write one DaskJob; the text has {len(documents)} documents"
                 if len(documents) != 1
-                else f"{origin}: write a DaskJob: the text is no mapping of fields"
+                else f"{origin}: write a DaskJob: the text {cut(job, 80)!r} is no mapping of "
+                "fields; the path of a file is job_file"
             )
         job = documents[0]
+    if (kind := job.get("kind")) != Kind.JOB:
+        raise UnreadableFile(f"{origin}: its kind is {kind!r}; write kind: DaskJob")
     named = {**job, "metadata": {"name": "job", **metadata(job)}}
     check_document(named)
     return job
@@ -168,7 +168,9 @@ def _program(source: Source, settings: Merged) -> Program:
 def _script(source: Source) -> Path:
     path = source.folder / source.script
     if not path.is_file():
-        raise WrongArguments(f"script: there is no file {path}")
+        raise WrongArguments(
+            f"script: there is no file {path}; the text of a program has more than one line"
+        )
     # The folder of the DAG may be a symbolic link, as git-sync makes one.
     return path.resolve()
 
@@ -204,12 +206,17 @@ def task_program(function: Any, source: str, args: tuple[Any, ...], kwargs: dict
             f"the arguments of {function.__name__} must be JSON, which a cluster gets as text: "
             f"{error}"
         ) from None
-    return inspect.cleandoc(_CALL).format(source=source, name=function.__name__, given=given) + "\n"
+    from daskjob.submit.functions import call_program
+
+    # It judges results: the program runs in an image that may have no daskjob.
+    judge = Path(call_program.__file__).read_text(encoding="utf-8")
+    name = function.__name__
+    text = inspect.cleandoc(_CALL).format(source=source, name=name, given=given, judge=judge)
+    return text + "\n"
 
 
 _CALL = """
 import json as _json
-import os as _os
 
 {source}
 
@@ -217,6 +224,7 @@ if __name__ == "__main__":
     _given = _json.loads({given!r})
     _result = {name}(*_given["args"], **_given["kwargs"])
     if _result is not None:
-        with open(_os.environ["DASKJOB_RESULT_FILE"], "w") as _file:
-            _json.dump(_result, _file)
+        _judge = {{"__name__": "daskjob_result"}}
+        exec({judge!r}, _judge)
+        _judge["write"](_judge["result_text"](_result, {name!r}))
 """

@@ -83,10 +83,17 @@ def _unknown(key: str, known: Sequence[str]) -> str:
 
 
 def _mistake(layer: Layer, setting: Setting, value: object, message: str) -> str:
-    place = setting.flags[-1] if layer.flags else f"{layer.origin}: {setting.key}"
+    place = _place(layer, setting)
     # The message about a list or a table names the item itself.
     shown = hidden(cut(repr(value), 80))
     return f"{place}: {message if setting.is_repeated else f'{shown}: {message}'}"
+
+
+def _place(layer: Layer, setting: Setting) -> str:
+    """Return what a user calls a setting of a layer."""
+    if layer.flags and layer.names is None:
+        return setting.flags[-1]
+    return (layer.names or {}).get(setting.key) or f"{layer.origin}: {setting.key}"
 
 
 def _origin(layer: Layer, setting: Setting) -> str:

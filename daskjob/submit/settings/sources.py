@@ -33,11 +33,21 @@ class Layer:
     values: Mapping[str, object]
     #: Whether they are flags: each is its own origin, and all settings may be given.
     flags: bool = False
+    #: Of the arguments of a function: what a setting is called there, by its key.
+    names: Mapping[str, str] | None = None
 
 
 def flags_layer(given: Mapping[str, object]) -> Layer:
     """Return the layer of the flags of a command, by key of the setting."""
     return Layer("flag", given, flags=True)
+
+
+def arguments_layer(given: Mapping[str, object], names: Mapping[str, str]) -> Layer:
+    """Return the layer of a function's arguments, by key of the setting.
+
+    ``names`` are its own arguments, by the key of their setting; others are in ``settings``.
+    """
+    return Layer("settings", given, flags=True, names=names)
 
 
 def default_layer() -> Layer:
