@@ -452,7 +452,9 @@ async def failed_start(server: ApiServer) -> str:
     with raised(UnboundLocalError):
         await made("b25", scheduler_service_type="ExternalName")
     assert len(server.named("daskclusters", "b25")) == 1
-    return "After the `UnboundLocalError` of a start with `ExternalName`, the DaskCluster was there."
+    return (
+        "After the `UnboundLocalError` of a start with `ExternalName`, the DaskCluster was there."
+    )
 
 
 @bug(26)
