@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ NODES = 5
 LOG_LINES = 20
 LOG_SECONDS = 5.0
 _INVALID = "InvalidSpec"
+#: A quota counts amounts that the pod's containers do not have.
+_UNSPECIFIED = re.compile(r"failed quota: \S+?: must specify (?P<what>[\w./,-]*[\w-])")
 
 Say = Callable[[str], None]
 
@@ -203,7 +206,17 @@ class SchedulerWait:
             f"the scheduler's pod is running or being created, and is not ready: see "
             f"kubectl logs {names.scheduler_pod_name(name)}"
         )
+        problem += quota_step(problem, self._watch.cluster.ref.namespace)
         return StartTimeout(f"cluster {name} did not start within {seconds:.0f} s: {problem}")
+
+
+def quota_step(problem: str, namespace: str) -> str:
+    """Return what to do about a quota that a problem names, to be appended; empty without one."""
+    if (missing := _UNSPECIFIED.search(problem)) is not None:
+        return f" Pass resources= with {missing['what'].replace(',', ' and ')}."
+    if "exceeded quota: " in problem:
+        return f" kubectl describe resourcequota -n {namespace} shows what is used."
+    return ""
 
 
 async def end_of_log(api: Api, pod: ObjectRef, container: str) -> str:

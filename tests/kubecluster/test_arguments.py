@@ -33,6 +33,7 @@ from daskjob.kubecluster.existing import values_of, without_effect
 from daskjob.kubecluster.groups import checked_group_name
 from daskjob.kubecluster.manifest import cluster_manifest
 from daskjob.kubecluster.pod_logs import check_tail
+from daskjob.kubecluster.scheduler_wait import quota_step
 from daskjob.kubecluster.specs import make_cluster_spec, make_worker_spec
 from daskjob.kubecluster.transport_security import (
     certificates,
@@ -661,3 +662,26 @@ def test_a_wrong_number_of_lines_is_rejected(tail: Any) -> None:
     check_tail(0)
     with pytest.raises(errors.ValidationError, match="is no number of lines from 0 on"):
         check_tail(tail)
+
+
+@pytest.mark.parametrize(
+    ("problem", "step"),
+    [
+        (
+            'pods "a-scheduler" is forbidden: failed quota: q: must specify limits.memory,'
+            "requests.cpu for: scheduler.",
+            " Pass resources= with limits.memory and requests.cpu.",
+        ),
+        (
+            "failed quota: q: must specify requests.cpu.",
+            " Pass resources= with requests.cpu.",
+        ),
+        (
+            "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1.",
+            " kubectl describe resourcequota -n team shows what is used.",
+        ),
+        ("no node has room", ""),
+    ],
+)
+def test_a_quota_comes_with_what_to_do_about_it(problem: str, step: str) -> None:
+    assert quota_step(problem, "team") == step
