@@ -55,6 +55,10 @@ if find_spec("prefect") is not None and find_spec("aiohttp") is not None:
     from daskjob.integrations.prefect import worker as _worker  # noqa: F401
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     from importlib import import_module
 

@@ -6,10 +6,10 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect.blocks.abstract import JobBlock
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from daskjob.core import names
 from daskjob.core.errors import FieldError, Invalid
@@ -25,6 +25,10 @@ from daskjob.integrations.prefect.release import OnCancel, release_started
 from daskjob.integrations.prefect.stopping import runs_again
 from daskjob.submit.generations import Identity, Step
 from daskjob.submit.jobs import Job
+
+if TYPE_CHECKING:
+    import yaml
+    from pydantic_core import ErrorDetails
 
 
 class DaskJob(JobBlock[Any]):
@@ -108,6 +112,29 @@ class DaskJob(JobBlock[Any]):
         description="Whether a retry finds the job of an earlier try; else each starts another.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, given: Any) -> Any:
+        """Reject what is no field: Prefect's own blocks keep it, and do nothing with it."""
+        if not isinstance(given, dict):
+            return given
+        known, prefects = cls.model_fields, ("block_type_slug", "_")
+        unknown = [name for name in given if name not in known and not name.startswith(prefects)]
+        if unknown:
+            hints = [f"{name!r}{did_you_mean(name, list(known))}" for name in unknown]
+            raise ValueError(f"there is no such field of DaskJob: {', '.join(hints)}")
+        return given
+
+    @field_validator("adapt")
+    @classmethod
+    def _least_first(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 0 <= value[0] <= value[1]:
+            raise ValueError(
+                f"{value} is not allowed; write the least and the largest number of workers, such "
+                "as (2, 10)"
+            )
+        return value
+
     @classmethod
     def from_yaml_file(cls, path: Path | str, **fields: Any) -> DaskJob:
         """Return a block with the manifest of a file.
@@ -119,11 +146,11 @@ class DaskJob(JobBlock[Any]):
         """
         import yaml
 
-        with Path(path).open(encoding="utf-8") as file:
-            try:
-                read = yaml.safe_load(file)
-            except yaml.YAMLError as error:
-                raise Invalid(str(path), [FieldError("line", None, str(error))]) from error
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            read = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise Invalid(str(path), [_yaml_mistake(error, text)]) from None
         if not isinstance(read, dict):
             raise Invalid(str(path), [FieldError("kind", None, "write one DaskJob into the file")])
         return cls(manifest=read, **fields)
@@ -161,15 +188,18 @@ class DaskJob(JobBlock[Any]):
         Raises
         ------
         Invalid
-            There is no such field.
+            There is no such field, or a value cannot be used.
         """
         known = type(self).model_fields
-        unknown = [name for name in fields if name not in known]
-        if unknown:
+        if unknown := [name for name in fields if name not in known]:
             allowed = f"there is no such field of DaskJob{did_you_mean(unknown[0], list(known))}"
             raise Invalid("run_daskjob", [FieldError(unknown[0], fields[unknown[0]], allowed)])
         values = {name: getattr(self, name) for name in known}
-        return type(self)(**{**values, **fields})
+        try:
+            return type(self)(**{**values, **fields})
+        except ValidationError as error:
+            mistakes = [_mistake(found) for found in error.errors()]
+            raise Invalid("run_daskjob", mistakes) from None
 
     def jobs(self) -> AbstractAsyncContextManager[Jobs]:
         """Open the jobs of the block's place."""
@@ -216,6 +246,20 @@ class DaskJob(JobBlock[Any]):
                 job, step = found.job, found.step
         self.logger.info("%s", _report(job, step))
         return DaskJobRun(self, job)
+
+
+def _yaml_mistake(error: yaml.YAMLError, text: str) -> FieldError:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    if mark is None:
+        return FieldError("the file", text, problem)
+    return FieldError(f"line {mark.line + 1}", "".join(text.splitlines()[mark.line :][:1]), problem)
+
+
+def _mistake(found: ErrorDetails) -> FieldError:
+    """Return one of pydantic's errors as ours."""
+    path = ".".join(str(part) for part in found["loc"])
+    return FieldError(path, found["input"], found["msg"].removeprefix("Value error, "))
 
 
 def _report(job: Job, step: Step) -> str:

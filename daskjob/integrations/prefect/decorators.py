@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect.flows import bind_flow_to_infrastructure
+from prefect.flows import Flow, bind_flow_to_infrastructure
 
+from daskjob.core.errors import WrongType
 from daskjob.integrations.prefect.bound_flow import DaskJobFlow, rebound
 from daskjob.integrations.prefect.calls import CallWorker
 
@@ -30,8 +31,18 @@ def daskjob(
 
     The flow and its result are kept by Prefect's server, unless the work pool has a storage.
     """
+    if not isinstance(work_pool, str) or not work_pool:
+        raise WrongType(
+            f"@daskjob: {work_pool!r:.80} is no work pool; write its name: "
+            '@daskjob(work_pool="dask")'
+        )
+    if isinstance(include_files, str):
+        raise WrongType(f"@daskjob: include_files is a list of paths: [{include_files!r}]")
 
     def bound(flow: Any) -> DaskJobFlow:
+        if not isinstance(flow, Flow):
+            name = getattr(flow, "__name__", repr(flow))
+            raise WrongType(f"@daskjob: {name} is no flow; write @flow below @daskjob")
         found = bind_flow_to_infrastructure(
             flow,
             work_pool=work_pool,

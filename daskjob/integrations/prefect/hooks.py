@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from daskjob.core.errors import DaskJobError
+from daskjob.core.errors import DaskJobError, WrongType
 from daskjob.integrations.prefect.identity import LABEL_FLOW_RUN
 from daskjob.integrations.prefect.job_run import blocking
 from daskjob.integrations.prefect.places import Place, of_cluster, this_machine
@@ -37,6 +37,8 @@ def cancel_daskjobs_hook(flow: Any, flow_run: Any, state: Any) -> None:
 
 def cancelling_daskjobs(block: DaskJob) -> Hook:
     """Return a hook that ends a flow run's jobs in the place of a block, by its ``on_cancel``."""
+    if not hasattr(block, "on_cancel"):
+        raise WrongType(f"cancelling_daskjobs: {block!r:.80} is no block DaskJob; write one")
 
     def hook(flow: Any, flow_run: Any, state: Any) -> None:
         del flow, state

@@ -19,6 +19,7 @@ from daskjob.integrations.prefect.release import release
 from daskjob.integrations.prefect.stopping import runs_again, stop_check
 from daskjob.submit import sync
 from daskjob.submit.jobs import Job, JobRef
+from daskjob.submit.outcome import lost_result
 
 if TYPE_CHECKING:
     from daskjob.integrations.prefect.block import DaskJob
@@ -148,6 +149,8 @@ class DaskJobRun(JobRun[Any]):
                 await self._finish(jobs, succeeded=False)
                 raise
             logger.info("%s succeeded", self.name)
+            if lost := lost_result(self._job.status):
+                logger.warning("%s: %s", self.name, lost)
             await self._finish(jobs, succeeded=True)
         return self
 

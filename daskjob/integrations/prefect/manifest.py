@@ -62,6 +62,12 @@ def _mistakes(described: Description) -> list[FieldError]:
         return [FieldError("command", described.command, "give a manifest or a command, not both")]
     if not (described.manifest or described.command):
         return [FieldError("manifest", None, "give a manifest, or a command (and an image)")]
+    if isinstance(described.command, str):
+        try:
+            shlex.split(described.command)
+        except ValueError as error:
+            what = f"it cannot be split into words: {error}; or write a list of words"
+            return [FieldError("command", described.command, what)]
     if described.command and not (described.image or described.on_this_machine):
         return [FieldError("image", None, "a command on a cluster needs an image with Dask")]
     return []

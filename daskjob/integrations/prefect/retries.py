@@ -18,6 +18,8 @@ from daskjob.core.errors import (
     InvalidFailure,
     NotFound,
     PolicyFailure,
+    WrongArgument,
+    WrongType,
 )
 from daskjob.integrations.prefect.following import ImageFailure, NotPickedUp
 from daskjob.kube.access import NoCredentials
@@ -27,7 +29,7 @@ from daskjob.submit.client.errors import NotInstalled
 #: What fails again in the same way until a person changes something.
 HOPELESS: tuple[type[DaskJobError], ...] = (
     *(Invalid, InvalidFailure, Forbidden, NotInstalled, NotFound, Conflict, PolicyFailure),
-    *(ImageFailure, NoCredentials, NotPickedUp, Unauthorized),
+    *(ImageFailure, NoCredentials, NotPickedUp, Unauthorized, WrongArgument, WrongType),
 )
 
 

@@ -13,7 +13,14 @@ from prefect.context import FlowRunContext
 from prefect.states import Crashed
 from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
+from daskjob.core.errors import WrongType
+
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
+_TABLES = {
+    "cluster": '{"n_workers": 4}',
+    "adapt": '{"minimum": 1, "maximum": 10}',
+    "client": '{"timeout": 30}',
+}
 
 
 class DaskJobFuture(PrefectDaskFuture):
@@ -139,6 +146,13 @@ class DaskJobTaskRunner(DaskTaskRunner):
         client_kwargs: dict[str, Any] | None = None,
         performance_report_path: str | None = None,
     ) -> None:
+        tables = {"cluster": cluster_kwargs, "adapt": adapt_kwargs, "client": client_kwargs}
+        for name, value in tables.items():
+            if value is not None and not isinstance(value, dict):
+                raise WrongType(
+                    f"DaskJobTaskRunner: {name}_kwargs: {value!r:.80} is not allowed; write a "
+                    f"dictionary, such as {_TABLES[name]}"
+                )
         self._given: tuple[Any, ...] | None = None
         if not (cluster or address or cluster_class):
             own = (cluster_kwargs, adapt_kwargs, client_kwargs, performance_report_path)

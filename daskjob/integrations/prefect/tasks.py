@@ -7,6 +7,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from daskjob.core.errors import WrongType
 from daskjob.integrations.prefect.block import DaskJob
 from daskjob.integrations.prefect.retries import retry_unless_hopeless
 
@@ -26,7 +27,7 @@ def run_daskjob(job: DaskJob, **overrides: Any) -> Any:
     daskjob.errors.Failed
         The job ended without success; the class is the kind of cause.
     """
-    started = job.with_fields(**overrides).trigger(_sync=True)
+    started = _block(job).with_fields(**overrides).trigger(_sync=True)
     started.wait_for_completion(_sync=True)
     return started.fetch_result(_sync=True)
 
@@ -34,6 +35,14 @@ def run_daskjob(job: DaskJob, **overrides: Any) -> Any:
 @task(name="run-daskjob", cache_policy=NO_CACHE, retry_condition_fn=retry_unless_hopeless)
 async def arun_daskjob(job: DaskJob, **overrides: Any) -> Any:
     """Run a DaskJob to its end, as ``run_daskjob``, in an asynchronous flow."""
-    started = await job.with_fields(**overrides).atrigger()
+    started = await _block(job).with_fields(**overrides).atrigger()
     await started.await_for_completion()
     return await started.afetch_result()
+
+
+def _block(job: object) -> DaskJob:
+    """Return the block; what is none, such as the name of one, is rejected."""
+    if isinstance(job, DaskJob):
+        return job
+    hint = f"DaskJob.load({job!r})" if isinstance(job, str) else 'DaskJob(image=…, command="…")'
+    raise WrongType(f"run_daskjob: {job!r:.80} is no block DaskJob; write {hint}")

@@ -9,12 +9,19 @@ from typing import Any
 import pytest
 from prefect import flow
 
-from daskjob.core.errors import DaskJobError, Invalid
-from daskjob.integrations.prefect import DaskJob, arun_daskjob, run_daskjob
+from daskjob.core.errors import DaskJobError, Invalid, WrongType
+from daskjob.integrations.prefect import (
+    DaskJob,
+    DaskJobTaskRunner,
+    arun_daskjob,
+    cancelling_daskjobs,
+    daskjob,
+    run_daskjob,
+)
 from daskjob.integrations.prefect.following import NotPickedUp
 from daskjob.submit.client.errors import NotInstalled
 from tests.cluster.plugin import Kubernetes, fresh_namespace
-from tests.orchestrators.prefect.conftest import small_job
+from tests.orchestrators.prefect.conftest import Place, small_job, with_code
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -47,7 +54,9 @@ def failure(fields: dict[str, Any], **overrides: Any) -> tuple[BaseException, in
         ({"command": "python x.py"}, {}, "needs an image"),
         ({"manifest": JOB, "command": "python x.py"}, {}, "not both"),
         ({"manifest": WRONG}, {}, "backoffLimit"),
-        ({"manifest": JOB}, {"n_worker": 3}, "n_workers"),
+        ({"manifest": JOB}, {"n_worker": 3}, "n_worker: 3 is not allowed; there is no such field"),
+        ({"manifest": JOB}, {"n_workers": "four"}, "n_workers: 'four' is not allowed"),
+        ({"command": "python 'x", "local": True}, {}, 'command: "python \'x" is not allowed'),
     ],
 )
 def test_mistakes_fail_the_task_without_a_retry(
@@ -57,6 +66,64 @@ def test_mistakes_fail_the_task_without_a_retry(
     assert isinstance(error, Invalid)
     assert expected in str(error)
     assert tries == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"n_worker": 3}, r"no such field of DaskJob: 'n_worker' \(did you mean n_workers"),
+        ({"adapt": (10, 2)}, r"\(10, 2\) is not allowed; write the least"),
+    ],
+)
+def test_a_wrong_field_is_rejected_before_a_flow_runs(
+    fields: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        DaskJob(manifest=JOB, **fields)
+
+
+def test_a_saved_block_is_loaded() -> None:
+    DaskJob(manifest=JOB, n_workers=3).save("three", overwrite=True)
+    assert DaskJob.load("three").n_workers == 3
+
+
+def any_value(value: object) -> Any:
+    """Return a value for which the type checker does not look."""
+    return value
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: run_daskjob.fn("three"), r"write DaskJob.load\('three'\)"),
+        (lambda: daskjob(any_value(print)), "is no work pool; write its name"),
+        (lambda: daskjob("dask")(lambda: 1), "<lambda> is no flow; write @flow below @daskjob"),
+        (lambda: daskjob("dask", "a.json"), r"a list of paths: \['a.json'\]"),
+        (lambda: cancelling_daskjobs(any_value("three")), "'three' is no block DaskJob"),
+        (
+            lambda: DaskJobTaskRunner(cluster_kwargs=any_value("a")),
+            "cluster_kwargs: 'a' is not allowed",
+        ),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_named(make: Any, expected: str) -> None:
+    with pytest.raises(WrongType, match=expected):
+        make()
+
+
+def test_a_result_that_was_left_out_is_a_warning(
+    machine: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = "import os; open(os.environ['DASKJOB_RESULT_FILE'], 'w').write('x')"
+    fields = with_code(machine, code, n_workers=0)
+
+    @flow
+    def lost() -> Any:
+        return run_daskjob(DaskJob(**fields))
+
+    with caplog.at_level("WARNING"):
+        assert lost() is None
+    assert "Its result is not JSON and was left out." in caplog.text
 
 
 def test_mistakes_fail_an_asynchronous_task_without_a_retry() -> None:
@@ -73,7 +140,12 @@ def test_mistakes_fail_an_asynchronous_task_without_a_retry() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("- 1\n", "one DaskJob"), ("a: [\n", "line"), ("", "one DaskJob")]
+    ("text", "expected"),
+    [
+        ("- 1\n", "one DaskJob"),
+        ("a: [\n", "line 2: '' is not allowed; expected"),
+        ("", "one DaskJob"),
+    ],
 )
 def test_file_without_a_daskjob_is_rejected(text: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
