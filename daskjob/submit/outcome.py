@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from daskjob.core.decide.job_end import LEFT_OUT
 from daskjob.core.errors import (
     Failed,
     InfrastructureFailure,
@@ -36,6 +35,9 @@ def failure_of(status: JobStatus, log_tail: str = "") -> Failed:
 
 def lost_result(status: JobStatus) -> str:
     """Return why the result that a script wrote is lost; empty: it is not."""
+    # Nothing else needs it.
+    from daskjob.core.decide.job_end import LEFT_OUT
+
     if not status.succeeded or not status.message.endswith(LEFT_OUT):
         return ""
     return (
