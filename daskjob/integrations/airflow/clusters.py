@@ -93,7 +93,7 @@ class CreateDaskClusterOperator(_ClusterOperator):
         worker_resources: Mapping[str, object] | None = None,
         env: Mapping[str, str] | None = None,
         settings: Mapping[str, object] | None = None,
-        startup_timeout_seconds: float = 600,
+        startup_timeout_seconds: int = 600,
         idle_timeout_seconds: int | None = 86400,
         **kwargs: Any,
     ) -> None:
