@@ -138,10 +138,13 @@ def test_progress_is_at_most_seconds_old_while_the_job_runs(daskjob: Daskjob) ->
         "for number in (1, 10, 100):\n"
         "    kept += client.map(lambda n: n, range(len(kept), len(kept) + number), pure=False)\n"
         "    client.gather(kept)\n"
+        "    pathlib.Path(f'done-{number}').touch()\n"
         "    while not pathlib.Path(f'go-{number}').exists(): time.sleep(0.02)\n"
     )
     run = daskjob.start("run", "-w", 1, "--name", "counted", script)
     for number, progress in ((1, "1/1"), (10, "11/11"), (100, "111/111")):
+        # The start takes its time on a busy machine.
+        wait_until((daskjob.work / f"done-{number}").exists)
         # A write to the status every 30 s would come too late.
         wait_until(partial(shows_progress, daskjob, progress), seconds=15)
         (daskjob.work / f"go-{number}").touch()
