@@ -19,6 +19,10 @@ class DaskJobError(Exception):
     #: Whether the same call may succeed later without any change by a user.
     retryable: ClassVar[bool] = False
 
+    def __repr__(self) -> str:
+        """Return the message: programs log errors by it, and arguments are for pickling alone."""
+        return f"{type(self).__name__}({str(self)!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:

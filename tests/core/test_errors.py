@@ -59,6 +59,12 @@ def test_every_error_is_a_daskjob_error_and_survives_pickling_with_its_fields(
     assert str(again) == str(error)
 
 
+@pytest.mark.parametrize("error", EXAMPLES, ids=_id)
+def test_repr_of_an_error_is_its_message(error: DaskJobError) -> None:
+    assert repr(error) == f"{type(error).__name__}({str(error)!r})"
+    assert "FieldError(" not in repr(error)
+
+
 def test_exactly_the_transient_errors_are_retryable() -> None:
     retryable = {type(e).__name__ for e in EXAMPLES if e.retryable}
     assert retryable == {
