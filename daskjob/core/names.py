@@ -33,6 +33,11 @@ GROUP_RULE = (
 )
 DEFAULT_GROUP = "default"
 
+#: Namespaces, unlike the objects of our kinds, may start with a digit.
+NAMESPACE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+#: The characters of an image's reference; whether it is one is up to the kubelet.
+IMAGE_PATTERN = re.compile(r"[\w.:/@-]{1,512}", re.ASCII)
+
 LABEL_CLUSTER_NAME = "dask.org/cluster-name"
 LABEL_COMPONENT = "dask.org/component"
 LABEL_WORKERGROUP_NAME = "dask.org/workergroup-name"
@@ -163,8 +168,7 @@ def checked_namespace(given: object) -> str | None:
     """
     if given is None or given == "":
         return None
-    # Namespaces follow the rule of groups.
-    if isinstance(given, str) and len(given) <= NAME_LIMIT and GROUP_PATTERN.fullmatch(given):
+    if isinstance(given, str) and NAMESPACE_PATTERN.fullmatch(given):
         return given
     raise WrongArgument(
         f"namespace: {given!r} cannot be the name of a namespace; write up to 63 lower-case "

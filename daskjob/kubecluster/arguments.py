@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +54,6 @@ KNOWN = (
 _NO_ATTRIBUTES = ("name", "resource_timeout", "custom_cluster_spec", "comm_forward_port")
 #: The keys of arguments whose names differ from them.
 _OTHER_KEYS = {"n_workers": "count.start", "jupyter": "scheduler-jupyter"}
-_IMAGE = re.compile(r"[\w.:/@-]{1,512}", re.ASCII)
 #: What the base class takes besides.
 PASSED_ON = ("scheduler_sync_interval",)
 #: What decides in Dask's own automatic scaling; here, the operator does.
@@ -376,7 +374,7 @@ def checked_image(given: object, called: str = "image") -> str:
     ValidationError
         No image can have it.
     """
-    if isinstance(given, str) and _IMAGE.fullmatch(given):
+    if isinstance(given, str) and names.IMAGE_PATTERN.fullmatch(given):
         return given
     raise ValidationError(
         f"{called}: {given!r} is no reference of an image; write one, such as {DEFAULT_IMAGE!r}"

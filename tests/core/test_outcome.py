@@ -370,6 +370,12 @@ def test_killed_worker_whose_end_is_known_is_not_waited_for(
     assert story.word == "Failed"
 
 
+def test_no_worker_is_waited_for_if_the_runner_was_stopped() -> None:
+    story = running(backoffLimit=0)
+    story.end_runner(1, message=KILLED, pod_reason="Evicted")
+    assert [attempt.reason for attempt in story.status.attempts] == ["Evicted"]
+
+
 def test_worker_of_another_name_may_explain_the_end_too() -> None:
     story = running(backoffLimit=0)
     story.world.report = {"workers": {"losses": [["7", 0, ["hog"], 0, 0]]}}

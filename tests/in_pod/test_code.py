@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from daskjob import in_pod
 from daskjob.in_pod import LATER, NEVER, Failed, fetch, unpack
 from tests.in_pod import git_server
 from tests.in_pod.conftest import Pod, Prepared
@@ -85,6 +87,17 @@ def test_devices_and_hard_links_are_rejected(tmp_path: Path) -> None:
     for member in (link("pipe", "", tarfile.FIFOTYPE), link("hard", "a", tarfile.LNKTYPE)):
         with pytest.raises(Failed, match="no file, folder or symbolic link"):
             unpack(parts(tmp_path, archive(file("a"), member)), tmp_path / "code")
+
+
+def test_full_disk_is_said_with_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(in_pod, "_unpack_member", full)
+    with pytest.raises(Failed, match="no space is left for the code") as raised:
+        unpack(parts(tmp_path, archive(file("a.py"))), tmp_path / "code")
+    assert raised.value.code == LATER
+    assert "request ephemeral-storage" in raised.value.sentence
 
 
 def test_link_inside_of_the_folder_is_kept(tmp_path: Path) -> None:

@@ -106,6 +106,14 @@ def test_its_error_says_that_no_more_workers_are_requested(
     assert wait.reason(wait.problems(cast("ClusterWatch", watch))) == reason
 
 
+async def test_its_error_without_a_known_reason_says_where_to_look() -> None:
+    async def no_workers() -> dict[str, Any]:
+        return {}
+
+    with pytest.raises(StillMissing, match=r"only 0 of 1 workers .*get_logs\(\) shows"):
+        await WorkerWait("x", 1, "10ms").done(no_workers, dict)
+
+
 async def test_it_ends_with_the_cluster() -> None:
     async with AsyncExitStack() as stack:
         server = await scheduler(stack, "tcp://127.0.0.1:0", {})

@@ -182,7 +182,7 @@ class Places:
     smaller: Kubectl
     #: A cluster beside pods of others.
     foreign: Kubectl
-    #: Many jobs, most of which have ended.
+    #: 100 jobs that have ended, and 20 that are running.
     many: Kubectl
 
     def fill(self, image: str) -> None:

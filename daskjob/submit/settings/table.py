@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from daskjob.core.names import NAME_PATTERN, NAME_RULE
+from daskjob.core.names import IMAGE_PATTERN, NAME_PATTERN, NAME_RULE, NAMESPACE_PATTERN
 from daskjob.core.spec.group import MOST_WORKERS
 from daskjob.core.spec.job import LONGEST_TOKEN
 from daskjob.submit.settings.declaration import (
@@ -59,11 +59,9 @@ _RUNNER = "spec.job.spec.containers[0]"
 _SCHEDULER = "spec.cluster.spec.scheduler.spec.containers[0]"
 _ALL = "every pod: "
 _LABEL_RULE = "write a name as of a Kubernetes label, such as team or example.org/team"
-_IMAGE = re.compile(r"[\w.:/@-]{1,512}", re.ASCII)
 _UID = re.compile(r"image|[1-9]\d{0,9}")
 _TOKEN = re.compile(rf"\S(?s:.){{0,{LONGEST_TOKEN - 1}}}")
 _CODE = re.compile(r"[^\x00-\x1f]{1,4096}")
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +69,9 @@ class WorkerSettings:
     """What the workers of one group have."""
 
     image: str | None = setting(
-        Text("IMAGE", '"ghcr.io/dask/dask:latest"', _IMAGE, "write the reference of an image"),
+        Text(
+            "IMAGE", '"ghcr.io/dask/dask:latest"', IMAGE_PATTERN, "write the reference of an image"
+        ),
         "Image of all pods. By default the one with this environment's Python and dask.",
         topic=Topic.WORKERS,
         path="every container: image",
@@ -361,7 +361,12 @@ class Settings(WorkerSettings):
         flag_only=True,
     )
     namespace: str | None = setting(
-        Text("NAME", '"team-a"', _NAMESPACE, "write up to 63 lower-case letters, digits and '-'"),
+        Text(
+            "NAME",
+            '"team-a"',
+            NAMESPACE_PATTERN,
+            "write up to 63 lower-case letters, digits and '-'",
+        ),
         "Namespace of the job; by default that of the context.",
         topic=Topic.PLACE,
         path="metadata.namespace",
